@@ -1,0 +1,348 @@
+/* One x86 processor: its architectural state and what hangs on it.
+ *
+ * Rules that every file of cpu/ obeys:
+ *  - A function that can raise an exception returns bool; false means c->fault is filled and
+ * nothing architectural was changed by the instruction so far (an access that was done to memory
+ * excepted where the SDM allows it). The caller returns false at once. The engine delivers the
+ * fault.
+ *  - rip in c->s.rip is the address of the instruction being executed whenever a helper runs; the
+ *    helper of a branch sets c->next_rip. (The interpreter brings it up to date before a helper.)
+ *  - Arithmetic flags may be lazy: read them by flags_get(), write them by flags_set() (flags.h).
+ *  - Changing CR0, CR3, CR4, EFER, CS, SS, DS, ES, CPL, EFLAGS.VM, XCR0 or DR7 ends with
+ *    cpu_mode_changed(); a change of the address space with tlb_flush*() (tlb.h). */
+#ifndef ISHI_CPU_CPU_H
+#define ISHI_CPU_CPU_H
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "base/state.h"
+#include "bus/bus.h"
+#include "isa/isa.h"
+
+#define CPU_MAX 32
+
+/* Index into cpu_state.r. */
+/* clang-format off */
+enum reg {
+    R_AX, R_CX, R_DX, R_BX, R_SP, R_BP, R_SI, R_DI,
+    R_8, R_9, R_10, R_11, R_12, R_13, R_14, R_15,
+    R_T0, R_T1, R_T2, R_T3, R_T4, R_T5, R_T6, R_T7, /* temporaries of one instruction */
+    R_ZERO, /* always 0 */
+    R_IP,   /* address (offset in CS) of the running block's first instruction */
+    R_COUNT
+};
+/* clang-format on */
+
+/* EFLAGS beside the arithmetic ones of isa.h. */
+#define EF_FIXED 0x00000002u
+#define EF_TF    0x00000100u
+#define EF_IF    0x00000200u
+#define EF_DF    0x00000400u
+#define EF_IOPL  0x00003000u
+#define EF_NT    0x00004000u
+#define EF_RF    0x00010000u
+#define EF_VM    0x00020000u
+#define EF_AC    0x00040000u
+#define EF_VIF   0x00080000u
+#define EF_VIP   0x00100000u
+#define EF_ID    0x00200000u
+
+#define CR0_PE         BIT(0)
+#define CR0_MP         BIT(1)
+#define CR0_EM         BIT(2)
+#define CR0_TS         BIT(3)
+#define CR0_ET         BIT(4)
+#define CR0_NE         BIT(5)
+#define CR0_WP         BIT(16)
+#define CR0_AM         BIT(18)
+#define CR0_NW         BIT(29)
+#define CR0_CD         BIT(30)
+#define CR0_PG         BIT(31)
+#define CR4_VME        BIT(0)
+#define CR4_PVI        BIT(1)
+#define CR4_TSD        BIT(2)
+#define CR4_DE         BIT(3)
+#define CR4_PSE        BIT(4)
+#define CR4_PAE        BIT(5)
+#define CR4_MCE        BIT(6)
+#define CR4_PGE        BIT(7)
+#define CR4_PCE        BIT(8)
+#define CR4_OSFXSR     BIT(9)
+#define CR4_OSXMMEXCPT BIT(10)
+#define CR4_UMIP       BIT(11)
+#define CR4_FSGSBASE   BIT(16)
+#define CR4_PCIDE      BIT(17)
+#define CR4_OSXSAVE    BIT(18)
+#define CR4_SMEP       BIT(20)
+#define CR4_SMAP       BIT(21)
+#define EFER_SCE       BIT(0)
+#define EFER_LME       BIT(8)
+#define EFER_LMA       BIT(10)
+#define EFER_NXE       BIT(11)
+
+/* A segment register with its hidden part (SDM 3A 3.4.3). */
+struct seg {
+    uint64_t base;
+    uint32_t limit; /* in bytes, granularity applied: the last valid offset (expand-up) */
+    uint16_t sel;
+    uint16_t attr; /* descriptor bits 40..55: type 0-3, S 4, DPL 5-6, P 7, AVL 12, L 13, D/B 14,
+                      G 15. 0 after a null selector was loaded: unusable */
+};
+#define SEG_TYPE(s) ((s)->attr & 0xf)
+#define SEG_S       0x0010
+#define SEG_DPL(s)  ((s)->attr >> 5 & 3)
+#define SEG_P       0x0080
+#define SEG_L       0x2000
+#define SEG_DB      0x4000
+#define SEG_G       0x8000
+
+struct dtable {
+    uint64_t base;
+    uint32_t limit; /* 16 significant bits */
+    uint32_t unused;
+};
+
+/* What a CPU is doing. */
+enum activity { ACT_RUN, ACT_HALT, ACT_WAIT_SIPI, ACT_SHUTDOWN };
+
+/* A vector register; low 16 bytes XMM. Lanes by size. */
+union vreg {
+    uint8_t b[32];
+    uint16_t w[16];
+    uint32_t d[8];
+    uint64_t q[4];
+};
+
+#define MTRR_VAR 8
+
+struct cpu_state {
+    uint64_t r[R_COUNT]; /* 0..15 general registers; the rest is scratch */
+    uint64_t rip;
+    uint64_t rflags; /* without the six arithmetic flags while they are lazy */
+    /* Lazy arithmetic flags; see flags.h. Scratch: flags_sync() empties them into rflags. */
+    uint64_t cc_dst, cc_src;
+    uint64_t cc_op;
+
+    struct seg seg[SEG_COUNT], ldtr, tr;
+    struct dtable gdtr, idtr;
+    uint64_t cr0, cr2, cr3, cr4, xcr0, efer;
+    uint64_t dr[4], dr6, dr7;
+
+    uint64_t star, lstar, cstar, fmask, kernel_gs_base;
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+    uint64_t pat, tsc_offset, tsc_aux, misc_enable, spec_ctrl;
+    uint64_t mtrr_def, mtrr_fixed[11], mtrr_base[MTRR_VAR], mtrr_mask[MTRR_VAR];
+    uint64_t mcg_status, bios_sign, feature_control;
+
+    /* x87. fp_sig/fp_exp are the physical registers R0..R7 (ST(i) is R[(TOP + i) & 7]); the
+     * exponent word has the sign in bit 15. MMi is fp_sig[i]. */
+    uint64_t fp_sig[8];
+    uint16_t fp_exp[8];
+    uint16_t fcw, fsw, fop;
+    uint8_t ftw; /* bit i: Ri is not empty (FXSAVE's abridged form) */
+    uint8_t fp_unused;
+    uint16_t fcs, fds;
+    uint32_t mxcsr;
+    uint64_t fip, fdp;
+    union vreg v[16];
+    union vreg vt[2]; /* scratch: vector temporaries of one instruction, numbers 16 and 17 */
+
+    uint64_t icount;       /* instructions executed since power-on; a REP iteration counts as one */
+    uint64_t monitor_addr; /* physical, armed by MONITOR; ~0: not armed */
+    uint32_t activity;     /* enum activity */
+    uint8_t shadow;        /* SHADOW_*: how long interrupts are still held off */
+    uint8_t nmi_blocked;   /* until IRET */
+    uint8_t nmi_pending, init_pending;
+    uint8_t sipi_pending, sipi_vector; /* start-up IPI that came in */
+    uint8_t mode_unused[2];
+    uint32_t pending_db; /* DR6 bits of traps to deliver after this instruction */
+};
+
+#define SHADOW_STI   1 /* no maskable interrupt before the next instruction has ended */
+#define SHADOW_MOVSS 2 /* nor NMI nor debug trap */
+
+extern const struct state_table cpu_state_table;
+
+/* Exception vectors (SDM 3A 6.3.1). */
+enum {
+    EXC_DE,
+    EXC_DB,
+    EXC_NMI,
+    EXC_BP,
+    EXC_OF,
+    EXC_BR,
+    EXC_UD,
+    EXC_NM,
+    EXC_DF,
+    EXC_CSO,
+    EXC_TS,
+    EXC_NP,
+    EXC_SS,
+    EXC_GP,
+    EXC_PF,
+    EXC_15,
+    EXC_MF,
+    EXC_AC,
+    EXC_MC,
+    EXC_XM,
+    EXC_NONE = 0xff,
+    /* Not exceptions: the engine's own ways out of an instruction, which then runs anew. */
+    EXC_RESTART =
+        0x100,        /* must run as the only instruction of its block (device memory, own code) */
+    EXC_EXIT = 0x101, /* leave the engine before this instruction */
+};
+
+/* The exception an instruction raised, with what a person wants to know of it. */
+struct fault {
+    uint16_t vector; /* EXC_* */
+    bool has_error;
+    bool soft;       /* INT n, INT3, INTO: a trap by the program */
+    uint32_t error;  /* error code */
+    uint64_t addr;   /* linear address, for EXC_PF */
+    uint64_t rip;    /* of the instruction, filled at delivery */
+    const char *why; /* static text, at most two %llx in it for a and b; NULL: nothing to add */
+    uint64_t a, b;
+};
+
+/* The local APIC as its CPU sees it: what makes interrupts and answers at APIC_BASE. */
+struct cpu_apic {
+    int (*ack)(void *apic);      /* highest pending vector, taken into service; -1: none any more */
+    bool (*pending)(void *apic); /* is a maskable interrupt deliverable now? */
+    uint64_t (*mmio_read)(void *apic, uint64_t offset, unsigned size);
+    void (*mmio_write)(void *apic, uint64_t offset, unsigned size, uint64_t value);
+    uint64_t (*base)(void *apic);                            /* IA32_APIC_BASE */
+    bool (*set_base)(void *apic, uint64_t v);                /* false: #GP */
+    bool (*msr_read)(void *apic, uint32_t msr, uint64_t *v); /* x2APIC 0x800.., TSC_DEADLINE */
+    bool (*msr_write)(void *apic, uint32_t msr, uint64_t v);
+    uint8_t (*tpr)(void *apic); /* bits 7:4 of CR8 << 4 */
+    void (*set_tpr)(void *apic, uint8_t v);
+    void *apic;
+};
+
+/* Reasons to leave straight-line execution, or'ed into c->request by whoever has one. */
+#define REQ_INTR 1u /* maskable interrupt line is up */
+#define REQ_NMI  2u
+#define REQ_INIT 4u
+#define REQ_SIPI 8u
+#define REQ_EXIT 16u /* leave the engine at the next instruction boundary */
+#define REQ_DB   32u /* s.pending_db, or TF, wants a trap */
+
+/* Instruction-level mode: what a block of uops was lifted for. Part of a block's key. */
+#define KEY_CODE    0x003u /* enum isa_mode */
+#define KEY_STACK32 0x004u /* SS.B (always set in 64-bit mode) */
+#define KEY_FLAT_DS 0x008u /* base 0, limit 4 GiB - 1, writable, 32-bit; or 64-bit mode */
+#define KEY_FLAT_ES 0x010u
+#define KEY_FLAT_SS 0x020u
+#define KEY_FLAT_CS 0x040u  /* base 0, limit 4 GiB - 1 */
+#define KEY_LONG    0x080u  /* EFER.LMA */
+#define KEY_PROT    0x100u  /* CR0.PE and not VM */
+#define KEY_FPU_NM  0x200u  /* x87 and MMX: CR0.TS or EM */
+#define KEY_SSE_UD  0x400u  /* CR0.EM or no CR4.OSFXSR */
+#define KEY_SSE_NM  0x800u  /* CR0.TS */
+#define KEY_AVX     0x1000u /* CR4.OSXSAVE, XCR0 has SSE and AVX */
+#define KEY_SINGLE  0x2000u /* one instruction a block */
+#define KEY_MMX_UD  0x4000u /* CR0.EM */
+#define KEY_WAIT_NM 0x8000u /* FWAIT: CR0.TS and MP */
+
+#define TRAIL 32 /* power of two */
+
+struct tlb;
+struct block_cache;
+
+struct cpu {
+    struct cpu_state s;
+
+    /* Derived from s by cpu_mode_changed(). */
+    uint32_t key; /* KEY_* without KEY_SINGLE unless debugging needs it */
+    uint8_t cpl;
+    uint8_t tlb_ctx; /* which set of translations: see tlb.h */
+    uint16_t derived_unused;
+
+    volatile uint32_t request; /* REQ_*; set by cpu_request() */
+
+    /* The instruction being executed. */
+    uint64_t next_rip; /* where execution goes on; a branch helper overwrites it */
+    struct fault fault;
+    uint32_t insn_index; /* of the running block: instructions begun before this one */
+    bool single;         /* the running block has one instruction */
+
+    struct tlb *tlb;            /* owned */
+    struct block_cache *blocks; /* owned, or shared between CPUs by the engine */
+
+    struct bus *bus;
+    struct clock *clock;
+    struct rng *rng;
+    const struct log *log;
+    struct cpu_apic apic; /* all NULL: no APIC */
+    uint64_t tsc_hz;      /* of the time-stamp counter */
+    struct isa_features features;
+    unsigned index; /* 0 is the boot processor; also the APIC ID */
+    unsigned count; /* CPUs in the machine, for CPUID */
+    /* FERR#: level of the x87 error line, for CR0.NE = 0 (IRQ 13). May be NULL. */
+    void (*ferr)(void *opaque, bool level);
+    void *ferr_opaque;
+
+    /* For people: the faults since the last one that was delivered whole, and where blocks began.
+     */
+    struct fault chain[4];
+    unsigned chain_count;
+    uint64_t trail[TRAIL];
+    unsigned trail_at;
+    uint64_t unknown_count; /* instructions that raised #UD for want of a row */
+};
+
+/* Ties a zeroed CPU to its surroundings and resets it. The features come from a model. */
+void cpu_init(struct cpu *c, unsigned index, unsigned count, struct bus *bus, struct clock *clock,
+              struct rng *rng, const struct log *log, const struct isa_features *features);
+void cpu_free(struct cpu *c);
+/* Power-on or RESET# state (SDM 3A table 9-1). `init`: the INIT state, which keeps FPU, MSRs, TSC.
+ */
+void cpu_reset(struct cpu *c, bool init);
+/* Recomputes what is derived from the mode. Cheap. */
+void cpu_mode_changed(struct cpu *c);
+/* From any thread: wants the CPU's attention at its next instruction boundary. */
+void cpu_request(struct cpu *c, uint32_t req);
+
+/* Vector register n: 0..15 architectural, 16 and 17 temporaries. */
+static inline union vreg *cpu_vreg(struct cpu *c, unsigned n)
+{
+    return (union vreg *)((char *)&c->s + offsetof(struct cpu_state, v)) + n;
+}
+
+/* Fills c->fault; always returns false. `why` is static text for people. */
+bool cpu_fault(struct cpu *c, unsigned vector, const char *why, uint64_t a, uint64_t b);
+bool cpu_fault_err(struct cpu *c, unsigned vector, uint32_t error, const char *why, uint64_t a,
+                   uint64_t b);
+
+/* Instructions executed up to the one being executed. */
+static inline uint64_t cpu_icount(const struct cpu *c)
+{
+    return c->s.icount + c->insn_index;
+}
+
+/* The time-stamp counter. */
+uint64_t cpu_tsc(const struct cpu *c);
+
+static inline bool cpu_real(const struct cpu *c)
+{
+    return !(c->s.cr0 & CR0_PE);
+}
+
+static inline bool cpu_vm86(const struct cpu *c)
+{
+    return c->s.rflags & EF_VM;
+}
+
+static inline bool cpu_long(const struct cpu *c)
+{
+    return c->s.efer & EFER_LMA;
+}
+
+/* 64-bit mode proper, not compatibility mode. */
+static inline bool cpu_64(const struct cpu *c)
+{
+    return (c->key & KEY_CODE) == ISA_64;
+}
+
+#endif

@@ -1,0 +1,75 @@
+/* Memory as an instruction sees it: linear and segmented accesses that may fault.
+ *
+ * All return false with c->fault filled and nothing changed. Values are zero-extended. Any
+ * alignment; an access across two pages checks both before it changes either. A store to a page
+ * with translated code drops that code (block.h). Device memory met by an instruction that shares
+ * its block with others raises EXC_RESTART, so a helper must not have changed anything before its
+ * last access that can fault. */
+#ifndef ISHI_CPU_MEM_H
+#define ISHI_CPU_MEM_H
+
+#include "cpu/tlb.h"
+
+#define ACC_READ  0u
+#define ACC_WRITE 1u /* a read-modify-write checks with ACC_WRITE before it reads */
+#define ACC_EXEC  2u
+#define ACC_SUPER 4u /* implicit supervisor access (GDT, IDT, TSS …), whatever the CPL */
+
+/* Slow paths, in mmu.c. Size 1, 2, 4, 8. */
+bool mmu_load(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t *v);
+bool mmu_store(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t v);
+
+/* Linear accesses with the CPU's present rights. */
+static inline bool lin_load(struct cpu *c, uint64_t la, unsigned size, uint64_t *v)
+{
+    const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, la);
+    uint64_t off = la - e->read;
+    if (LIKELY(off <= PAGE_SIZE - size)) {
+        *v = 0;
+        memcpy(v, (const void *)(e->host + off), size);
+        return true;
+    }
+    return mmu_load(c, la, size, ACC_READ, v);
+}
+
+static inline bool lin_store(struct cpu *c, uint64_t la, unsigned size, uint64_t v)
+{
+    const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, la);
+    uint64_t off = la - e->write;
+    if (LIKELY(off <= PAGE_SIZE - size)) {
+        memcpy((void *)(e->host + off), &v, size);
+        return true;
+    }
+    return mmu_store(c, la, size, ACC_WRITE, v);
+}
+
+/* Implicit supervisor accesses: descriptor tables, task state. */
+bool sys_load(struct cpu *c, uint64_t la, unsigned size, uint64_t *v);
+bool sys_store(struct cpu *c, uint64_t la, unsigned size, uint64_t v);
+
+/* Linear address of seg:off for an access of `size` bytes, or false: limit, type, null, canonical
+ * (#SS for SS, else #GP; SDM 3A 5.3, 5.4). Addresses wrap as the mode says. Segment `seg` of enum
+ * isa_seg; off already cut to the address size. */
+bool seg_linear(struct cpu *c, unsigned seg, uint64_t off, unsigned size, unsigned acc,
+                uint64_t *la);
+
+/* seg_linear and the access. */
+bool seg_load(struct cpu *c, unsigned seg, uint64_t off, unsigned size, uint64_t *v);
+bool seg_store(struct cpu *c, unsigned seg, uint64_t off, unsigned size, uint64_t v);
+/* n bytes, 1..4096, all checked before the first is written. For FXSAVE, SSE operands … */
+bool seg_load_bytes(struct cpu *c, unsigned seg, uint64_t off, void *buf, unsigned n);
+bool seg_store_bytes(struct cpu *c, unsigned seg, uint64_t off, const void *buf, unsigned n);
+/* Checks that n bytes, 1..4096, can be accessed; changes nothing. */
+bool seg_probe(struct cpu *c, unsigned seg, uint64_t off, unsigned n, unsigned acc);
+
+/* Translates for fetch. False: fault. *paddr of la; *host: the page's bytes or NULL for a device.
+ */
+bool mmu_fetch(struct cpu *c, uint64_t la, uint64_t *paddr, const uint8_t **host);
+
+/* For the monitor, the debugger and explanations: no side effect, no A/D bits, no fault. False if
+ * not mapped. */
+bool mmu_peek_translate(struct cpu *c, uint64_t la, uint64_t *paddr);
+/* Reads what can be read without touching devices; returns the bytes read before the first gap. */
+size_t mmu_peek(struct cpu *c, uint64_t la, void *buf, size_t n);
+
+#endif

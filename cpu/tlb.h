@@ -1,0 +1,52 @@
+/* The software TLB: linear page → host page, for the fast path of every access.
+ *
+ * An entry serves reads, writes and fetches separately: a tag is the page's linear address where
+ * that kind of access may go straight to host memory, else TLB_NONE and the access takes the slow
+ * path in mmu.c (not translated yet, no permission, device memory, ROM or a page with translated
+ * code for writes, a watchpoint). One compare does hit, permission and page crossing: the access is
+ * inside the page if la - tag <= PAGE_SIZE - size.
+ *
+ * There is one set for each way of looking at memory, so that changing CPL or EFLAGS.AC is free:
+ * cpu.tlb_ctx chooses the set; cpu_mode_changed() and whoever writes AC keep it right. */
+#ifndef ISHI_CPU_TLB_H
+#define ISHI_CPU_TLB_H
+
+#include "cpu/cpu.h"
+
+#define TLB_BITS 9
+#define TLB_SIZE (1u << TLB_BITS)
+#define TLB_NONE 0xfffffffffffff000ull /* + PAGE_SIZE wraps: no access matches */
+
+enum tlb_ctx {
+    TLB_SUPER,    /* CPL 0..2, or implicit supervisor access; SMAP applies where it is on */
+    TLB_SUPER_AC, /* CPL 0..2 with EFLAGS.AC: SMAP lets through */
+    TLB_USER,     /* CPL 3 */
+    TLB_CTX_COUNT
+};
+
+struct tlb_entry {
+    uint64_t read, write, exec; /* tags */
+    uintptr_t host;             /* of the page's first byte */
+    uint64_t paddr;             /* of the page, A20 applied */
+    uint32_t global;            /* survives a CR3 write */
+    uint32_t unused;
+};
+
+struct tlb {
+    struct tlb_entry e[TLB_CTX_COUNT][TLB_SIZE];
+    uint64_t generation; /* counts flushes of any kind; virtual-address caches compare it */
+};
+
+static inline struct tlb_entry *tlb_slot(const struct cpu *c, unsigned ctx, uint64_t la)
+{
+    return &c->tlb->e[ctx][(la >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+}
+
+void tlb_flush(struct cpu *c);           /* all, global ones too: CR0, CR4, EFER, the bus map */
+void tlb_flush_nonglobal(struct cpu *c); /* CR3 */
+void tlb_flush_page(struct cpu *c, uint64_t la); /* INVLPG: also global, also large pages */
+/* Takes away the write permission of every entry for a physical page, of this CPU: it now holds
+ * translated code. */
+void tlb_protect_code(struct cpu *c, uint64_t paddr);
+
+#endif
