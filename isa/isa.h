@@ -6,6 +6,11 @@
  *   ROW(map, opcode, prefix, modrm, "name", OPS(…), FL(read, written, undefined), attributes,
  *       feature, lifter, argument)
  *
+ * as in
+ *
+ *   ROW(0F, 0xc1, P_ANY, M_ANY, "xadd", OPS(Ev, Gv), FL(0, F_OSZAPC, 0), A_LOCK, FEAT_I486,
+ *       xadd, .n = 0)
+ *
  *   map        1B, 0F, 0F38, 0F3A: which opcode map (the VEX maps are the same three, with A_VEX)
  *   opcode     the opcode byte. OPS with Z* take the register from its low 3 bits: give the row
  *              once with the low bits 0 and A_PLUS_R
@@ -22,8 +27,10 @@
  *   lifter     NAME of lift_NAME() in cpu/, which turns a decoded instruction into uops
  *   argument   initialiser of struct lift_arg for it, as `.n = ALU_ADD` or `.vec = v_paddb`
  *
- * The first row that matches wins; more specific rows stand first. isa/ knows nothing of cpu/: the
- * last two columns expand to nothing here, and cpu/lift.c includes the same files for them. */
+ * Map, operands and lifter stand without their MAP_, OP_, lift_; the other columns are C
+ * expressions. The first row that matches wins; more specific rows stand first. isa/ knows nothing
+ * of cpu/: the last two columns expand to nothing here, and cpu/lift.c includes the same files for
+ * them. */
 #ifndef ISHI_ISA_ISA_H
 #define ISHI_ISA_ISA_H
 
@@ -230,6 +237,7 @@ enum isa_width {
 
 enum isa_operand {
     OP_None,
+    OP_ = OP_None, /* what OPS() pads with */
 #define X(id, where, width, reg) OP_##id,
     ISA_OPERANDS(X)
 #undef X
