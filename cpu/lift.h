@@ -14,6 +14,24 @@
 struct lift;
 struct vec_op;
 
+/* What the `n` of some lifters means. */
+enum alu_op {
+    ALU_ADD,
+    ALU_OR,
+    ALU_ADC,
+    ALU_SBB,
+    ALU_AND,
+    ALU_SUB,
+    ALU_XOR,
+    ALU_CMP,  /* SUB without a result */
+    ALU_TEST, /* AND without a result */
+    ALU_INC,
+    ALU_DEC
+};
+enum shift_op { SH_ROL, SH_ROR, SH_RCL, SH_RCR, SH_SHL, SH_SHR, SH_SAR };
+enum string_op { STR_MOVS, STR_CMPS, STR_STOS, STR_LODS, STR_SCAS };
+enum flag_op { FLAG_CLC, FLAG_STC, FLAG_CMC, FLAG_CLD, FLAG_STD };
+
 /* The last column of a row. */
 struct lift_arg {
     unsigned n;       /* a number: ALU operation, condition, size … */
@@ -58,9 +76,11 @@ void lift_ea(struct lift *l, unsigned dst);
 
 /* Emits a call of `fn`, for instructions that are C functions:
  *   r[R_T0]   offset of the memory operand, if there is one (u->seg its segment)
- *   u->size   operand size in bytes (in->osize); u->asize address size
+ *   u->size   operand size in bytes (in->osize), or the row's .n if that isn't 0 (byte forms of IN,
+ *             OUT, INS, OUTS); u->asize address size
  *   u->dst    in->modrm's reg field with REX.R; u->a the r/m register when it is not memory, and
- *             u->aux is 1 for memory, 0 for a register
+ *             u->aux is 1 for memory, 0 for a register; in its high byte in->rep (INS, OUTS). For a
+ *             fixed segment register (PUSH ES) u->dst is its number
  *   u->imm    the immediate (the first W_I, W_J or W_A operand)
  *   r[R_T1]   in->imm2: a far pointer's selector, ENTER's level
  * Before the call s.rip and next_rip are those of the instruction. */

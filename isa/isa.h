@@ -15,13 +15,16 @@
  *   opcode     the opcode byte. OPS with Z* take the register from its low 3 bits: give the row
  *              once with the low bits 0 and A_PLUS_R
  *   prefix     P_ANY: 66 is the operand size, F2/F3 are free or REP; P_NP: none of 66 F2 F3;
- *              P_66, P_F3, P_F2: that mandatory prefix
+ *              P_66, P_F3, P_F2: that mandatory prefix; P_NFX: not F2, F3, but 66 is the operand
+ *              size
  *   modrm      M_NONE: no ModRM byte; M_ANY; M_REG / M_MEM: mod == 3 / mod != 3 only;
  *              M_D(n): /n; M_DR(n) / M_DM(n): /n with mod == 3 / != 3;
  *              M_X(b): the ModRM byte is exactly b (0F 01 C1, D9 E8 …); M_XR(b): the ModRM byte is
  *              b..b+7 (x87's ST(i) forms)
+ *   name       alternatives by operand size stand as "16/32/64", by address size as "@16/32/64"
  *   operands   in the SDM's letters (SDM 2 Appendix A.2), up to four: OPS(), OPS(Ev, Gv) …
- *   flags      letters of "odiszapc" as F_* masks: what the form reads, writes, leaves undefined
+ *   flags      letters of "odiszapc" as F_* masks: what the form reads, writes, leaves undefined. A
+ *              flag that the form may leave alone (shift by 0, REP of 0) is both read and written
  *   attributes A_* below, or'ed
  *   feature    CPUID feature the form belongs to: FEAT_*; #UD without it
  *   lifter     NAME of lift_NAME() in cpu/, which turns a decoded instruction into uops
@@ -39,7 +42,7 @@
 #define ISA_MAX_LEN 15 /* bytes; longer is #GP (SDM 2A 2.3.11) */
 
 enum isa_map { MAP_1B, MAP_0F, MAP_0F38, MAP_0F3A, MAP_COUNT };
-enum isa_prefix { P_ANY, P_NP, P_66, P_F3, P_F2 };
+enum isa_prefix { P_ANY, P_NP, P_66, P_F3, P_F2, P_NFX };
 
 /* ModRM constraint: kind in the high byte, value in the low one. */
 enum { MK_NONE, MK_ANY, MK_REG, MK_MEM, MK_DIGIT, MK_DIGIT_REG, MK_DIGIT_MEM, MK_EXACT, MK_RANGE };
@@ -64,6 +67,7 @@ enum { MK_NONE, MK_ANY, MK_REG, MK_MEM, MK_DIGIT, MK_DIGIT_REG, MK_DIGIT_MEM, MK
 #define F_D      0x0400u
 #define F_O      0x0800u
 #define F_OSZAPC (F_O | F_S | F_Z | F_A | F_P | F_C)
+#define F_SZAPC  (F_S | F_Z | F_A | F_P | F_C)
 #define F_OSZAP  (F_O | F_S | F_Z | F_A | F_P)
 #define F_OSZPC  (F_O | F_S | F_Z | F_P | F_C)
 #define F_ALL    0x3f7fd5u
@@ -84,7 +88,7 @@ enum { MK_NONE, MK_ANY, MK_REG, MK_MEM, MK_DIGIT, MK_DIGIT_REG, MK_DIGIT_MEM, MK
 #define A_X87      BIT(13) /* needs CR0.EM = TS = 0, else #NM (SDM 3A 2.5) */
 #define A_MMX      BIT(14) /* the same, with #UD for EM */
 #define A_SSE      BIT(15) /* needs CR4.OSFXSR and not EM, else #UD; TS: #NM */
-#define A_VEX      BIT(16) /* VEX-encoded form (needs XCR0 AVX state) */
+#define A_VEX      BIT(16) /* VEX-encoded form (needs XCR0 AVX state unless A_GPR) */
 #define A_W0       BIT(17) /* VEX.W / REX.W must be 0 */
 #define A_W1       BIT(18) /* VEX.W / REX.W must be 1 */
 #define A_L0       BIT(19) /* VEX.L must be 0 */
@@ -93,6 +97,8 @@ enum { MK_NONE, MK_ANY, MK_REG, MK_MEM, MK_DIGIT, MK_DIGIT_REG, MK_DIGIT_MEM, MK
 #define A_NOREX66  BIT(22) /* 66 is ignored, e.g. MOV CR */
 #define A_HLT      BIT(23) /* may stop the CPU */
 #define A_O32      BIT(24) /* 66 does not make the operand 16 bits: 32, or 64 with REX.W */
+#define A_NOREXB   BIT(26) /* REX.B must be 0: NOP, which else is XCHG r8, rAX */
+#define A_GPR      BIT(27) /* VEX form on general registers: needs no AVX state, only A_PM */
 #define A_WAITFREE BIT(25) /* x87 form that does not check for pending exceptions (FNxxx) */
 
 /* CPUID features. X(identifier, leaf, register, bit, name). Register 0..3 is eax ebx ecx edx;

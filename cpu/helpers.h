@@ -1,0 +1,116 @@
+/* The C functions that are whole instructions (lifter `help` of isa/table_int.def). What they are
+ * given: lift_help() in lift.h. Whoever defines one includes this header. */
+#ifndef ISHI_CPU_HELPERS_H
+#define ISHI_CPU_HELPERS_H
+
+#include "cpu/uop.h"
+
+/* System instructions: segments, control transfers, ports, tables, modes. The port of h_in, h_out
+ * is DX, of h_in_imm, h_out_imm u->imm; their size is 1, 2, or 4 (also where u->size is 8). */
+uop_helper h_push_sreg;
+uop_helper h_pop_sreg;
+uop_helper h_mov_to_sreg;
+uop_helper h_mov_from_sreg;
+uop_helper h_lds;
+uop_helper h_les;
+uop_helper h_lss;
+uop_helper h_lfs;
+uop_helper h_lgs;
+
+uop_helper h_callf;
+uop_helper h_jmpf;
+uop_helper h_retf;
+uop_helper h_int;
+uop_helper h_int1;
+uop_helper h_int3;
+uop_helper h_into;
+uop_helper h_iret;
+
+uop_helper h_in;
+uop_helper h_in_imm;
+uop_helper h_ins;
+uop_helper h_out;
+uop_helper h_out_imm;
+uop_helper h_outs;
+
+uop_helper h_cli;
+uop_helper h_sti;
+uop_helper h_pushf;
+uop_helper h_popf;
+uop_helper h_hlt;
+uop_helper h_clts;
+uop_helper h_lmsw;
+uop_helper h_smsw;
+
+uop_helper h_lgdt;
+uop_helper h_lidt;
+uop_helper h_sgdt;
+uop_helper h_sidt;
+uop_helper h_lldt;
+uop_helper h_sldt;
+uop_helper h_ltr;
+uop_helper h_str;
+uop_helper h_arpl;
+uop_helper h_lar;
+uop_helper h_lsl;
+uop_helper h_verr;
+uop_helper h_verw;
+
+uop_helper h_mov_to_cr;
+uop_helper h_mov_from_cr;
+uop_helper h_mov_to_dr;
+uop_helper h_mov_from_dr;
+uop_helper h_invlpg;
+uop_helper h_invpcid;
+uop_helper h_invd;
+uop_helper h_wbinvd;
+
+uop_helper h_rdmsr;
+uop_helper h_wrmsr;
+uop_helper h_rdtsc;
+uop_helper h_rdtscp;
+uop_helper h_rdpmc;
+uop_helper h_rdpid;
+uop_helper h_cpuid;
+uop_helper h_monitor;
+uop_helper h_mwait;
+uop_helper h_xgetbv;
+uop_helper h_xsetbv;
+uop_helper h_clac;
+uop_helper h_stac;
+
+uop_helper h_syscall;
+uop_helper h_sysret;
+uop_helper h_sysenter;
+uop_helper h_sysexit;
+uop_helper h_swapgs;
+uop_helper h_rdfsbase;
+uop_helper h_rdgsbase;
+uop_helper h_wrfsbase;
+uop_helper h_wrgsbase;
+
+/* Integer instructions too intricate for uops. */
+uop_helper h_aaa;
+uop_helper h_aad;
+uop_helper h_aam;
+uop_helper h_aas;
+uop_helper h_daa;
+uop_helper h_das;
+uop_helper h_bound;
+uop_helper h_enter;
+uop_helper h_cmpxchg8b;
+uop_helper h_cmpxchg16b;
+uop_helper h_rdrand;
+uop_helper h_rdseed;
+
+/* FPU and vector state. */
+uop_helper h_fxsave;
+uop_helper h_fxrstor;
+uop_helper h_xsave;
+uop_helper h_xsaveopt;
+uop_helper h_xsavec;
+uop_helper h_xrstor;
+uop_helper h_ldmxcsr;
+uop_helper h_stmxcsr;
+
+#endif
