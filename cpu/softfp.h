@@ -36,18 +36,22 @@ struct f80 {
 typedef uint32_t f32; /* raw bits */
 typedef uint64_t f64;
 
-f32 f32_add(struct fp *x, f32 a, f32 b);
-f32 f32_sub(struct fp *x, f32 a, f32 b);
-f32 f32_mul(struct fp *x, f32 a, f32 b);
-f32 f32_div(struct fp *x, f32 a, f32 b);
-f32 f32_sqrt(struct fp *x, f32 a);
-f32 f32_fma(struct fp *x, f32 a, f32 b, f32 c); /* a * b + c, rounded once */
-f64 f64_add(struct fp *x, f64 a, f64 b);
-f64 f64_sub(struct fp *x, f64 a, f64 b);
-f64 f64_mul(struct fp *x, f64 a, f64 b);
-f64 f64_div(struct fp *x, f64 a, f64 b);
-f64 f64_sqrt(struct fp *x, f64 a);
+/* + - * / and square root of f32 and f64: f32_add(x, a, b) … f64_sqrt(x, a) are in softfp_fast.h,
+ * included below: short cuts through the host's own IEEE arithmetic, and these for the rest. */
+f32 f32_add_slow(struct fp *x, f32 a, f32 b);
+f32 f32_sub_slow(struct fp *x, f32 a, f32 b);
+f32 f32_mul_slow(struct fp *x, f32 a, f32 b);
+f32 f32_div_slow(struct fp *x, f32 a, f32 b);
+f32 f32_sqrt_slow(struct fp *x, f32 a);
+f64 f64_add_slow(struct fp *x, f64 a, f64 b);
+f64 f64_sub_slow(struct fp *x, f64 a, f64 b);
+f64 f64_mul_slow(struct fp *x, f64 a, f64 b);
+f64 f64_div_slow(struct fp *x, f64 a, f64 b);
+f64 f64_sqrt_slow(struct fp *x, f64 a);
+/* a * b + c, rounded once; of several NaNs the first wins. */
+f32 f32_fma(struct fp *x, f32 a, f32 b, f32 c);
 f64 f64_fma(struct fp *x, f64 a, f64 b, f64 c);
+/* The x87's operations. NaNs: the larger significand (SDM 1 table 4-7). */
 struct f80 f80_add(struct fp *x, struct f80 a, struct f80 b);
 struct f80 f80_sub(struct fp *x, struct f80 a, struct f80 b);
 struct f80 f80_mul(struct fp *x, struct f80 a, struct f80 b);
@@ -79,9 +83,9 @@ f32 i32_to_f32(struct fp *x, int32_t a);
 f32 i64_to_f32(struct fp *x, int64_t a);
 f64 i32_to_f64(struct fp *x, int32_t a);
 f64 i64_to_f64(struct fp *x, int64_t a);
-struct f80 i64_to_f80(int64_t a); /* exact */
-f64 f32_to_f64(struct fp *x, f32 a);
-f32 f64_to_f32(struct fp *x, f64 a);
+struct f80 i64_to_f80(int64_t a);         /* exact */
+f64 f32_to_f64_slow(struct fp *x, f32 a); /* f32_to_f64() and f64_to_f32(): softfp_fast.h */
+f32 f64_to_f32_slow(struct fp *x, f64 a);
 struct f80 f32_to_f80(struct fp *x, f32 a);
 struct f80 f64_to_f80(struct fp *x, f64 a);
 f32 f80_to_f32(struct fp *x, struct f80 a);
@@ -94,5 +98,12 @@ uint16_t f32_to_f16(struct fp *x, f32 a, enum fp_round round);
 f32 f32_round(struct fp *x, f32 a, enum fp_round round, bool exact_quiet);
 f64 f64_round(struct fp *x, f64 a, enum fp_round round, bool exact_quiet);
 struct f80 f80_round(struct fp *x, struct f80 a); /* FRNDINT */
+
+/* Widening without a look at NaNs, for x87 operands in memory: signalling NaNs stay so, and a
+ * denormal is reported instead of raised, for it becomes normal. */
+struct f80 f32_widen_slow(f32 a, bool *den);
+struct f80 f64_widen_slow(f64 a, bool *den);
+
+#include "cpu/softfp_fast.h"
 
 #endif
