@@ -14,6 +14,11 @@ enum engine_exit {
     ENGINE_SHUTDOWN, /* triple fault; c->chain says how */
 };
 
+/* Makes the CPUs of one machine share translated code, and ties them to the bus's hooks. Once, when
+ * all are initialised; soft_part undoes it before they are freed. */
+void soft_join(struct cpu **cpus, unsigned n);
+void soft_part(struct cpu **cpus, unsigned n);
+
 /* The engine of our own CPU, by interpreting uops. s.icount advances by what was executed. */
 enum engine_exit soft_run(struct cpu *c, uint64_t budget);
 
