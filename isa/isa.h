@@ -212,7 +212,7 @@ enum isa_width {
 /* clang-format off */
 #define ISA_OPERANDS(X) \
     X(Eb, W_E, S_b, 0) X(Ew, W_E, S_w, 0) X(Ed, W_E, S_d, 0) X(Eq, W_E, S_q, 0) \
-    X(Ev, W_E, S_v, 0) X(Ey, W_E, S_y, 0) X(Gb, W_G, S_b, 0) X(Gw, W_G, S_w, 0) \
+    X(Ev, W_E, S_v, 0) X(Ez, W_E, S_z, 0) X(Ey, W_E, S_y, 0) X(Gb, W_G, S_b, 0) X(Gw, W_G, S_w, 0) \
     X(Gd, W_G, S_d, 0) X(Gq, W_G, S_q, 0) X(Gv, W_G, S_v, 0) X(Gz, W_G, S_z, 0) \
     X(Gy, W_G, S_y, 0) X(Rd, W_R, S_d, 0) X(Ry, W_R, S_y, 0) X(Rv, W_R, S_v, 0) \
     X(Zb, W_Z, S_b, 0) X(Zv, W_Z, S_v, 0) X(Zy, W_Z, S_y, 0) X(By, W_B, S_y, 0) \
@@ -279,7 +279,7 @@ enum isa_mode { ISA_16, ISA_32, ISA_64 }; /* default code size */
 /* One operand, resolved. */
 struct isa_opnd {
     uint8_t where; /* enum isa_where; W_E, W_W, W_Q … become W_M when memory */
-    uint8_t size;  /* bytes; 0 for S_any */
+    uint8_t size;  /* bytes; 0 for S_any and S_m512 */
     uint8_t reg;   /* register number with REX/VEX bits, ISA_HIGH for AH..BH; for W_ST i */
 };
 
@@ -287,7 +287,7 @@ struct insn {
     const struct isa_row *row; /* NULL when undefined: #UD */
     uint8_t length;            /* bytes, prefixes included */
     uint8_t mode;              /* enum isa_mode it was decoded for */
-    uint8_t osize;             /* operand size in bytes, 2, 4, 8 */
+    uint8_t osize;             /* operand size in bytes, 2, 4, 8; P_66's 66 does not count */
     uint8_t asize;             /* address size in bytes, 2, 4, 8 */
     uint8_t opcode;            /* the opcode byte itself */
     uint8_t modrm;
@@ -301,7 +301,7 @@ struct insn {
     bool seg_override;
     uint8_t base, index, scale; /* scale as a shift, 0..3 */
     int64_t disp;               /* sign-extended; for moffs the whole offset */
-    uint64_t imm;               /* sign-extended to 64 where the form says so */
+    uint64_t imm;               /* Iz, sIb, J: sign-extended to 64 bits; else zero-extended */
     uint16_t imm2;              /* ENTER's level, a far pointer's selector */
     uint8_t op_count;
     struct isa_opnd op[4];
