@@ -187,7 +187,7 @@ bool boot_initrd(struct bus *bus, const struct boot_config *cfg, uint64_t floor,
     uint64_t size = cfg->initrd_size, top = bus_ram_low(bus);
     if (max < top)
         top = max + 1;
-    floor = align_up(floor, PAGE_SIZE);
+    floor = align_up(max_u64(floor, 0x100000), PAGE_SIZE);
     uint64_t at = size <= top ? (top - size) & ~(uint64_t)(PAGE_SIZE - 1) : 0;
     if (size > top || at < floor)
         return err_set(e, ERR_NO_SPACE,

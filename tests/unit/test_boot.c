@@ -1,48 +1,6 @@
-#include "boot/boot.h"
 #include "boot/e820.h"
 #include "boot/mptable.h"
-#include "unit.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-#define MIB (1ull << 20)
-
-static struct bus bus;
-static struct err err;
-
-/* A machine with so much RAM, all of it 0xcc. */
-static void machine(uint64_t size)
-{
-    uint8_t *ram = aligned_alloc(PAGE_SIZE, size);
-    memset(ram, 0xcc, size);
-    bus_init(&bus, ram, size, NULL);
-    memset(&err, 0, sizeof err);
-}
-
-static int teardown(void **state)
-{
-    free(bus.ram);
-    bus_free(&bus);
-    bus.ram = NULL;
-    return 0;
-}
-
-static uint8_t sum(const uint8_t *p, size_t n)
-{
-    uint8_t s = 0;
-    while (n--)
-        s = (uint8_t)(s + *p++);
-    return s;
-}
-
-static struct boot_config config(unsigned cpus)
-{
-    struct boot_config c;
-    boot_config_default(&c);
-    c.cpus = cpus;
-    return c;
-}
+#include "boot_machine.h"
 
 static void test_e820_covers_ram_without_overlaps(void **state)
 {
