@@ -320,8 +320,12 @@ enum isa_result {
 enum isa_result isa_decode(struct insn *in, const uint8_t *bytes, size_t n, enum isa_mode mode,
                            const struct isa_features *features);
 
-/* Intel syntax, as `mov eax, dword ptr ds:[rbx+rcx*4+0x10]`; ip is the instruction's own address,
- * for branch targets and RIP-relative operands. Returns the length, as snprintf does. */
+/* Intel syntax, as `mov eax, dword ptr fs:[rbx+rcx*4+0x10]`; the default segment is left out. ip is
+ * the instruction's own address, for branch targets and RIP-relative operands. Undefined: "(bad)".
+ * Returns the length, as snprintf does. */
 int isa_format(const struct insn *in, uint64_t ip, char *buf, size_t size);
+
+/* The mnemonic alone. */
+int isa_mnemonic(const struct insn *in, char *buf, size_t size);
 
 #endif

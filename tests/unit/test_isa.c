@@ -162,6 +162,50 @@ static void lengths(void **state)
     decode(ISA_32, "\xc4", 1, ISA_TRUNCATED);
 }
 
+static void formats(void **state)
+{
+    static const struct {
+        enum isa_mode mode;
+        const char *bytes;
+        size_t n;
+        const char *text;
+    } cases[] = {
+#define CASE(mode, bytes, text) {mode, bytes, sizeof(bytes) - 1, text}
+        CASE(ISA_64, "\x8b\x44\x8b\x10", "mov eax, dword ptr [rbx+rcx*4+0x10]"),
+        CASE(ISA_64, "\x64\x8b\x44\x8b\xf0", "mov eax, dword ptr fs:[rbx+rcx*4-0x10]"),
+        CASE(ISA_64, "\x8b\x04\x8d\x10\x00\x00\x00", "mov eax, dword ptr [rcx*4+0x10]"),
+        CASE(ISA_64, "\x48\x8b\x05\x10\x00\x00\x00", "mov rax, qword ptr [rip+0x10] {0x1017}"),
+        CASE(ISA_32, "\xa1\x10\x00\x00\x00", "mov eax, dword ptr ds:[0x10]"),
+        CASE(ISA_16, "\x8b\x42\xfe", "mov ax, word ptr [bp+si-0x2]"),
+        CASE(ISA_64, "\x48\x83\xe4\xf0", "and rsp, 0xfffffffffffffff0"),
+        CASE(ISA_16, "\xeb\xfe", "jmp 0x1000"),
+        CASE(ISA_32, "\x74\x7f", "je 0x1081"),
+        CASE(ISA_32, "\xea\x78\x56\x34\x12\x08\x00", "jmp 0x8:0x12345678"),
+        CASE(ISA_32, "\xf3\xa5", "rep movsd"),
+        CASE(ISA_16, "\xf3\x64\xa4", "rep fs movsb"),
+        CASE(ISA_64, "\xf2\x48\xaf", "repne scasq"),
+        CASE(ISA_64, "\xf0\x4c\x0f\xb1\x09", "lock cmpxchg qword ptr [rcx], r9"),
+        CASE(ISA_64, "\x44\x88\xe5", "mov bpl, r12b"),
+        CASE(ISA_32, "\x88\xe5", "mov ch, ah"),
+        CASE(ISA_64, "\x48\x98", "cdqe"),
+        CASE(ISA_64, "\x67\xe3\xfd", "jecxz 0x1000"),
+        CASE(ISA_32, "\xc8\x10\x00\x03", "enter 0x10, 0x3"),
+        CASE(ISA_32, "\x0f\x22\xd8", "mov cr3, eax"),
+        CASE(ISA_32, "\xd1\xe0", "shl eax, 1"),
+        CASE(ISA_32, "\x0f\x01\x10", "lgdt fword ptr [eax]"),
+        CASE(ISA_32, "\x8e\xd8", "mov ds, ax"),
+        CASE(ISA_32, "\xe5\x60", "in eax, 0x60"),
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct insn in = decode(cases[i].mode, cases[i].bytes, cases[i].n, ISA_OK);
+        char buf[100], small[4];
+        assert_int_equal(isa_format(&in, 0x1000, buf, sizeof buf), strlen(cases[i].text));
+        assert_string_equal(buf, cases[i].text);
+        assert_int_equal(isa_format(&in, 0x1000, small, sizeof small), strlen(cases[i].text));
+        assert_int_equal(strlen(small), 3);
+    }
+}
+
 /* What decode.c takes for granted of the rows. */
 static void rows_are_sound(void **state)
 {
@@ -205,9 +249,11 @@ static void rows_are_sound(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(operand_sizes),  cmocka_unit_test(addressing), cmocka_unit_test(registers),
-        cmocka_unit_test(immediates),     cmocka_unit_test(prefixes),   cmocka_unit_test(features),
-        cmocka_unit_test(modes),          cmocka_unit_test(vex),        cmocka_unit_test(lengths),
+        cmocka_unit_test(operand_sizes),  cmocka_unit_test(addressing),
+        cmocka_unit_test(registers),      cmocka_unit_test(immediates),
+        cmocka_unit_test(prefixes),       cmocka_unit_test(features),
+        cmocka_unit_test(modes),          cmocka_unit_test(vex),
+        cmocka_unit_test(lengths),        cmocka_unit_test(formats),
         cmocka_unit_test(rows_are_sound),
     };
     return RUN(tests);
