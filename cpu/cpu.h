@@ -127,6 +127,7 @@ struct cpu_state {
     struct seg seg[SEG_COUNT], ldtr, tr;
     struct dtable gdtr, idtr;
     uint64_t cr0, cr2, cr3, cr4, xcr0, efer;
+    uint64_t pdpte[4]; /* of PAE paging, as loaded by the last write of CR3 (SDM 3A 4.4.1) */
     uint64_t dr[4], dr6, dr7;
 
     uint64_t star, lstar, cstar, fmask, kernel_gs_base;
@@ -155,8 +156,10 @@ struct cpu_state {
     uint8_t nmi_blocked;   /* until IRET */
     uint8_t nmi_pending, init_pending;
     uint8_t sipi_pending, sipi_vector; /* start-up IPI that came in */
-    uint8_t mode_unused[2];
+    uint8_t stepping;                  /* the instruction that runs began with TF set */
+    uint8_t mode_unused;
     uint32_t pending_db; /* DR6 bits of traps to deliver after this instruction */
+    uint64_t shadow_at;  /* cpu_icount() of the one boundary at which `shadow` holds */
 };
 
 #define SHADOW_STI   1 /* no maskable interrupt before the next instruction has ended */

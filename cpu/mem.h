@@ -19,6 +19,11 @@
 bool mmu_load(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t *v);
 bool mmu_store(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t v);
 
+/* n bytes, 1..4096, at any alignment; checks all before it touches any. */
+bool lin_load_bytes(struct cpu *c, uint64_t la, unsigned acc, void *buf, unsigned n);
+bool lin_store_bytes(struct cpu *c, uint64_t la, unsigned acc, const void *buf, unsigned n);
+bool lin_probe(struct cpu *c, uint64_t la, unsigned acc, unsigned n);
+
 /* Linear accesses with the CPU's present rights. */
 static inline bool lin_load(struct cpu *c, uint64_t la, unsigned size, uint64_t *v)
 {

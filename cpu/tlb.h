@@ -21,6 +21,7 @@ enum tlb_ctx {
     TLB_SUPER,    /* CPL 0..2, or implicit supervisor access; SMAP applies where it is on */
     TLB_SUPER_AC, /* CPL 0..2 with EFLAGS.AC: SMAP lets through */
     TLB_USER,     /* CPL 3 */
+    TLB_USER_AC,  /* CPL 3 with alignment checks on: stays empty, so that all go the slow way */
     TLB_CTX_COUNT
 };
 
@@ -28,13 +29,20 @@ struct tlb_entry {
     uint64_t read, write, exec; /* tags */
     uintptr_t host;             /* of the page's first byte */
     uint64_t paddr;             /* of the page, A20 applied */
-    uint32_t global;            /* survives a CR3 write */
-    uint32_t unused;
+    uint8_t global;             /* survives a CR3 write */
+    uint8_t listed;             /* is in `listed` below */
+    uint8_t shift;              /* log2 of the size of the page it is a piece of: 12, 21, 22, 30 */
+    uint8_t unused[5];
 };
 
 struct tlb {
     struct tlb_entry e[TLB_CTX_COUNT][TLB_SIZE];
     uint64_t generation; /* counts flushes of any kind; virtual-address caches compare it */
+    /* The slots that took a non-global entry since the last flush, so that writing CR3 costs what
+     * was used: context * TLB_SIZE + slot. */
+    uint16_t listed[TLB_CTX_COUNT * TLB_SIZE];
+    unsigned listed_count;
+    uint64_t large_low, large_high; /* all pieces of large pages lie in [low, high] */
 };
 
 static inline struct tlb_entry *tlb_slot(const struct cpu *c, unsigned ctx, uint64_t la)
@@ -42,6 +50,7 @@ static inline struct tlb_entry *tlb_slot(const struct cpu *c, unsigned ctx, uint
     return &c->tlb->e[ctx][(la >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 }
 
+void tlb_init(struct tlb *t);
 void tlb_flush(struct cpu *c);           /* all, global ones too: CR0, CR4, EFER, the bus map */
 void tlb_flush_nonglobal(struct cpu *c); /* CR3 */
 void tlb_flush_page(struct cpu *c, uint64_t la); /* INVLPG: also global, also large pages */

@@ -1,0 +1,429 @@
+/* Translation, and the slow paths of memory accesses: whatever the TLB's tags don't let through.
+ *
+ * Every access ends in page_get(), which translates one page for one kind of access, sets accessed
+ * and dirty bits, and fills the TLB with what later accesses may do without asking. An access that
+ * crosses a page asks for both before it touches either. */
+#include "cpu/debug.h"
+#include "cpu/mem.h"
+#include "cpu/walk.h"
+
+#define PF_P    1u
+#define PF_W    2u
+#define PF_U    4u
+#define PF_RSVD 8u
+#define PF_I    16u
+
+#define PAGE_MASK (~(uint64_t)(PAGE_SIZE - 1))
+
+/* One translated page. */
+struct page {
+    uint8_t *host; /* NULL: a device */
+    uint64_t paddr;
+    uint8_t *flags; /* page_flags of RAM, or NULL */
+    bool writable;  /* host may be written */
+};
+
+static unsigned ctx_of(const struct cpu *c, unsigned acc)
+{
+    if (acc & ACC_SUPER)
+        return TLB_SUPER;
+    return c->tlb_ctx == TLB_USER_AC ? TLB_USER : c->tlb_ctx;
+}
+
+/* What a context may do with a walked page; `dirty` aside. SDM 3A 4.6. */
+static bool allowed(const struct cpu *c, const struct walk *w, unsigned ctx, unsigned kind)
+{
+    const struct cpu_state *s = &c->s;
+    if (!(s->cr0 & CR0_PG))
+        return true;
+    if (kind == ACC_EXEC && w->nx)
+        return false;
+    if (ctx == TLB_USER)
+        return w->user && (kind != ACC_WRITE || w->write);
+    if (kind == ACC_EXEC)
+        return !(w->user && (s->cr4 & CR4_SMEP));
+    if (w->user && (s->cr4 & CR4_SMAP) && ctx != TLB_SUPER_AC)
+        return false;
+    return kind != ACC_WRITE || w->write || !(s->cr0 & CR0_WP);
+}
+
+static const char *const not_present[] = {
+    "",
+    "the page-table entry at %llx is %llx: not present",
+    "the page-directory entry at %llx is %llx: not present",
+    "the page-directory-pointer entry at %llx is %llx: not present",
+    "the PML4 entry at %llx is %llx: not present",
+};
+
+static const char *const reserved_bit[] = {
+    "",
+    "the page-table entry at %llx is %llx: a reserved bit is set",
+    "the page-directory entry at %llx is %llx: a reserved bit is set",
+    "the page-directory-pointer entry at %llx is %llx: a reserved bit is set",
+    "the PML4 entry at %llx is %llx: a reserved bit is set",
+};
+
+static const char *denied(const struct cpu *c, const struct walk *w, unsigned ctx, unsigned kind)
+{
+    if (kind == ACC_EXEC && w->nx)
+        return "the page is mapped no-execute (entry at %llx is %llx)";
+    if (ctx == TLB_USER)
+        return w->user ? "the page is read-only (entry at %llx is %llx)"
+                       : "user access to a supervisor page (entry at %llx is %llx)";
+    if (kind == ACC_EXEC)
+        return "SMEP: supervisor fetch from a user page (entry at %llx is %llx)";
+    if (w->user && (c->s.cr4 & CR4_SMAP) && ctx != TLB_SUPER_AC)
+        return "SMAP: supervisor access to a user page (entry at %llx is %llx)";
+    return "CR0.WP: supervisor write to a read-only page (entry at %llx is %llx)";
+}
+
+static bool page_fault(struct cpu *c, uint64_t la, const struct walk *w, unsigned ctx,
+                       unsigned kind)
+{
+    const struct walk_step *last = &w->step[w->steps ? w->steps - 1 : 0];
+    const struct cpu_state *s = &c->s;
+    uint32_t error = 0;
+    const char *why;
+    if (w->result == WALK_NOT_CANONICAL)
+        return cpu_fault(c, EXC_GP, "the address %llx is not canonical", la, 0);
+    if (w->result == WALK_NOT_PRESENT) {
+        why = not_present[last->level];
+    } else if (w->result == WALK_RESERVED) {
+        error = PF_P | PF_RSVD;
+        why = reserved_bit[last->level];
+    } else {
+        error = PF_P;
+        why = denied(c, w, ctx, kind);
+    }
+    if (kind == ACC_WRITE)
+        error |= PF_W;
+    if (ctx == TLB_USER)
+        error |= PF_U;
+    if (kind == ACC_EXEC && ((s->cr4 & CR4_SMEP) || ((s->cr4 & CR4_PAE) && (s->efer & EFER_NXE))))
+        error |= PF_I;
+    cpu_fault_err(c, EXC_PF, error, why, last->addr, last->value);
+    c->fault.addr = la;
+    return false;
+}
+
+/* Or's bits into a paging-structure entry, atomically where it is RAM. */
+static void mark(struct cpu *c, const struct walk_step *s, uint32_t bits)
+{
+    bool writable;
+    uint8_t *flags, *host;
+    if (s->addr == ~0ull || (s->value & bits) == bits)
+        return;
+    host = bus_page(c->bus, s->addr, &writable, &flags);
+    if (!host || !writable) {
+        bus_write(c->bus, s->addr, s->size, s->value | bits);
+        return;
+    }
+    __atomic_fetch_or((uint32_t *)(host + (s->addr & (PAGE_SIZE - 1))), bits, __ATOMIC_SEQ_CST);
+    if (!flags)
+        return;
+    if ((*flags & PAGE_CODE) && c->bus->code_write)
+        c->bus->code_write(c->bus->opaque, s->addr & c->bus->a20_mask, s->size);
+    *flags |= PAGE_DIRTY;
+}
+
+static void mark_all(struct cpu *c, struct walk *w, bool write)
+{
+    for (unsigned i = 0; i < w->steps; i++)
+        mark(c, &w->step[i], i + 1 == w->steps && write ? 0x60 : 0x20);
+    w->dirty = w->dirty || write;
+}
+
+/* The local APIC's page is inside the processor: it never reaches the bus. */
+static bool is_apic(const struct cpu *c, uint64_t paddr)
+{
+    if (!c->apic.base)
+        return false;
+    uint64_t base = c->apic.base(c->apic.apic);
+    return (base & 0xc00) == 0x800 && ((paddr ^ base) & PAGE_MASK) == 0;
+}
+
+static void page_of(struct cpu *c, uint64_t paddr, struct page *p)
+{
+    p->paddr = paddr & c->bus->a20_mask;
+    p->flags = NULL;
+    p->writable = false;
+    p->host = is_apic(c, paddr) ? NULL : bus_page(c->bus, paddr, &p->writable, &p->flags);
+}
+
+static void note_entry(struct cpu *c, struct tlb_entry *e, uint64_t la, unsigned ctx,
+                       const struct walk *w)
+{
+    struct tlb *t = c->tlb;
+    if (!w->global && !e->listed) {
+        e->listed = 1;
+        t->listed[t->listed_count++] = (uint16_t)(e - &t->e[0][0]);
+    }
+    if (w->shift > PAGE_SHIFT) {
+        uint64_t first = la & ~(BIT(w->shift) - 1);
+        t->large_low = min_u64(t->large_low, first);
+        t->large_high = max_u64(t->large_high, first + BIT(w->shift) - 1);
+    }
+}
+
+static void fill(struct cpu *c, uint64_t la, unsigned ctx, const struct walk *w,
+                 const struct page *p)
+{
+    struct tlb_entry *e = tlb_slot(c, ctx, la);
+    uint64_t tag = la & PAGE_MASK;
+    unsigned watch = debug_watches(c, tag);
+    bool ram_write = p->writable && (!p->flags || *p->flags == PAGE_DIRTY);
+    note_entry(c, e, la, ctx, w);
+    e->read = !(watch & WATCH_READ) && allowed(c, w, ctx, ACC_READ) ? tag : TLB_NONE;
+    e->write = ram_write && w->dirty && !(watch & WATCH_WRITE) && allowed(c, w, ctx, ACC_WRITE)
+                   ? tag
+                   : TLB_NONE;
+    e->exec = allowed(c, w, ctx, ACC_EXEC) ? tag : TLB_NONE;
+    e->host = (uintptr_t)p->host;
+    e->paddr = p->paddr;
+    e->global = w->global;
+    e->shift = w->shift;
+}
+
+/* Translates la's page for one access. */
+static bool page_get(struct cpu *c, uint64_t la, unsigned acc, struct page *p)
+{
+    unsigned ctx = ctx_of(c, acc), kind = acc & 3;
+    struct walk w;
+    walk(c, la, &w);
+    if (w.result != WALK_OK || !allowed(c, &w, ctx, kind))
+        return page_fault(c, la, &w, ctx, kind);
+    mark_all(c, &w, kind == ACC_WRITE);
+    page_of(c, w.paddr, p);
+    if (!p->host)
+        return true;
+    if (kind == ACC_WRITE && p->writable && p->flags)
+        *p->flags |= PAGE_DIRTY;
+    fill(c, la, ctx, &w, p);
+    return true;
+}
+
+/* May this instruction meet a device now? A device's access can't be undone or done twice, so the
+ * instruction must be alone in its block: it then runs at an exact time, with all before it done.
+ */
+static bool may_touch(struct cpu *c, const struct page *p)
+{
+    if (p->host || c->single)
+        return true;
+    return cpu_fault(c, EXC_RESTART, "device memory at %llx", p->paddr, 0);
+}
+
+/* The same for a store to a page with translated code and for one that ROM's device sees. */
+static bool may_store(struct cpu *c, const struct page *p, unsigned offset, unsigned n)
+{
+    if (p->host && !p->writable)
+        return c->single || cpu_fault(c, EXC_RESTART, "ROM at %llx", p->paddr, 0);
+    if (!may_touch(c, p))
+        return false;
+    if (!p->flags || !(*p->flags & PAGE_CODE))
+        return true;
+    if (c->bus->code_write)
+        c->bus->code_write(c->bus->opaque, p->paddr + offset, n);
+    return true;
+}
+
+static uint64_t device_read(struct cpu *c, const struct page *p, unsigned offset, unsigned size)
+{
+    if (is_apic(c, p->paddr))
+        return c->apic.mmio_read(c->apic.apic, offset, size);
+    return bus_read(c->bus, p->paddr | offset, size);
+}
+
+static void device_write(struct cpu *c, const struct page *p, unsigned offset, unsigned size,
+                         uint64_t v)
+{
+    if (is_apic(c, p->paddr))
+        c->apic.mmio_write(c->apic.apic, offset, size, v);
+    else
+        bus_write(c->bus, p->paddr | offset, size, v);
+}
+
+/* The largest of 8, 4, 2, 1 not beyond n. */
+static unsigned piece_of(unsigned n)
+{
+    return n >= 8 ? 8 : n >= 4 ? 4 : n >= 2 ? 2 : 1;
+}
+
+/* n bytes of one page, already checked. */
+static void page_read(struct cpu *c, const struct page *p, unsigned offset, uint8_t *to, unsigned n)
+{
+    if (p->host) {
+        memcpy(to, p->host + offset, n);
+        return;
+    }
+    for (unsigned done = 0, size; done < n; done += size) {
+        size = piece_of(n - done);
+        uint64_t v = device_read(c, p, offset + done, size);
+        memcpy(to + done, &v, size);
+    }
+}
+
+static void page_write(struct cpu *c, const struct page *p, unsigned offset, const uint8_t *from,
+                       unsigned n)
+{
+    if (p->host && p->writable) {
+        memcpy(p->host + offset, from, n);
+        return;
+    }
+    for (unsigned done = 0, size; done < n; done += size) {
+        uint64_t v = 0;
+        size = piece_of(n - done);
+        memcpy(&v, from + done, size);
+        device_write(c, p, offset + done, size, v);
+    }
+}
+
+/* The address that follows la by n bytes: linear addresses are 32 bits wide but in long mode. */
+static uint64_t step_la(const struct cpu *c, uint64_t la, unsigned n, unsigned acc)
+{
+    bool wide = acc & ACC_SUPER ? cpu_long(c) : cpu_64(c);
+    return wide ? la + n : (uint32_t)(la + n);
+}
+
+/* Up to two pages of an access of n bytes, 1..4096, both translated and free to touch. */
+struct span {
+    struct page page[2];
+    unsigned first; /* bytes in page[0] */
+};
+
+static bool span_get(struct cpu *c, uint64_t la, unsigned n, unsigned acc, struct span *s)
+{
+    unsigned offset = la & (PAGE_SIZE - 1);
+    bool write = (acc & 3) == ACC_WRITE;
+    s->first = n <= PAGE_SIZE - offset ? n : PAGE_SIZE - offset;
+    if (!page_get(c, la, acc, &s->page[0]))
+        return false;
+    if (s->first < n && !page_get(c, step_la(c, la, s->first, acc), acc, &s->page[1]))
+        return false;
+    if (!debug_access(c, la, n, write))
+        return false;
+    if (!write)
+        return may_touch(c, &s->page[0]) && (s->first == n || may_touch(c, &s->page[1]));
+    return may_store(c, &s->page[0], offset, s->first) &&
+           (s->first == n || may_store(c, &s->page[1], 0, n - s->first));
+}
+
+bool lin_load_bytes(struct cpu *c, uint64_t la, unsigned acc, void *buf, unsigned n)
+{
+    struct span s;
+    if (!span_get(c, la, n, acc, &s))
+        return false;
+    page_read(c, &s.page[0], la & (PAGE_SIZE - 1), buf, s.first);
+    if (s.first < n)
+        page_read(c, &s.page[1], 0, (uint8_t *)buf + s.first, n - s.first);
+    return true;
+}
+
+bool lin_store_bytes(struct cpu *c, uint64_t la, unsigned acc, const void *buf, unsigned n)
+{
+    struct span s;
+    if (!span_get(c, la, n, acc, &s))
+        return false;
+    page_write(c, &s.page[0], la & (PAGE_SIZE - 1), buf, s.first);
+    if (s.first < n)
+        page_write(c, &s.page[1], 0, (const uint8_t *)buf + s.first, n - s.first);
+    return true;
+}
+
+/* Translates and checks, and marks nothing but what the access itself would. */
+bool lin_probe(struct cpu *c, uint64_t la, unsigned acc, unsigned n)
+{
+    struct page p;
+    unsigned first = PAGE_SIZE - (la & (PAGE_SIZE - 1));
+    if (!page_get(c, la, acc, &p))
+        return false;
+    return n <= first || page_get(c, step_la(c, la, first, acc), acc, &p);
+}
+
+static bool aligned(struct cpu *c, uint64_t la, unsigned size, unsigned acc)
+{
+    if (LIKELY(c->tlb_ctx != TLB_USER_AC || (acc & ACC_SUPER) || !(la & (size - 1))))
+        return true;
+    return cpu_fault(c, EXC_AC, "%llu bytes at %llx are not aligned, and EFLAGS.AC is set", size,
+                     la);
+}
+
+bool mmu_load(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t *v)
+{
+    uint64_t got = 0;
+    if (!aligned(c, la, size, acc) || !lin_load_bytes(c, la, acc, &got, size))
+        return false;
+    *v = got;
+    return true;
+}
+
+bool mmu_store(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t v)
+{
+    return aligned(c, la, size, acc) && lin_store_bytes(c, la, acc, &v, size);
+}
+
+bool sys_load(struct cpu *c, uint64_t la, unsigned size, uint64_t *v)
+{
+    const struct tlb_entry *e = tlb_slot(c, TLB_SUPER, la);
+    uint64_t off = la - e->read;
+    if (off > PAGE_SIZE - size)
+        return mmu_load(c, la, size, ACC_READ | ACC_SUPER, v);
+    *v = 0;
+    memcpy(v, (const void *)(e->host + off), size);
+    return true;
+}
+
+bool sys_store(struct cpu *c, uint64_t la, unsigned size, uint64_t v)
+{
+    const struct tlb_entry *e = tlb_slot(c, TLB_SUPER, la);
+    uint64_t off = la - e->write;
+    if (off > PAGE_SIZE - size)
+        return mmu_store(c, la, size, ACC_WRITE | ACC_SUPER, v);
+    memcpy((void *)(e->host + off), &v, size);
+    return true;
+}
+
+bool mmu_fetch(struct cpu *c, uint64_t la, uint64_t *paddr, const uint8_t **host)
+{
+    unsigned ctx = ctx_of(c, ACC_EXEC);
+    const struct tlb_entry *e = tlb_slot(c, ctx, la);
+    struct page p;
+    if (e->exec == (la & PAGE_MASK)) {
+        *paddr = e->paddr | (la & (PAGE_SIZE - 1));
+        *host = (const uint8_t *)e->host;
+        return true;
+    }
+    if (!page_get(c, la, ACC_EXEC, &p))
+        return false;
+    *paddr = p.paddr | (la & (PAGE_SIZE - 1));
+    *host = p.host;
+    return true;
+}
+
+bool mmu_peek_translate(struct cpu *c, uint64_t la, uint64_t *paddr)
+{
+    struct walk w;
+    walk(c, la, &w);
+    if (w.result != WALK_OK)
+        return false;
+    *paddr = (w.paddr | (la & (PAGE_SIZE - 1))) & c->bus->a20_mask;
+    return true;
+}
+
+size_t mmu_peek(struct cpu *c, uint64_t la, void *buf, size_t n)
+{
+    size_t done = 0;
+    while (done < n) {
+        uint64_t at = la + done, paddr;
+        size_t piece = min_u64(n - done, PAGE_SIZE - (at & (PAGE_SIZE - 1)));
+        bool writable;
+        uint8_t *flags, *host;
+        if (!mmu_peek_translate(c, at, &paddr))
+            break;
+        host = bus_page(c->bus, paddr, &writable, &flags);
+        if (!host)
+            break;
+        memcpy((uint8_t *)buf + done, host + (paddr & (PAGE_SIZE - 1)), piece);
+        done += piece;
+    }
+    return done;
+}
