@@ -23,6 +23,9 @@ bool state_check(const struct state_table *t, struct err *e)
             ok = false;
             break;
         }
+        if (f->table && f->size % f->table->size)
+            ok = err_set(e, ERR_CONFLICT, "%s: %s is not made of whole %s", t->name, f->name,
+                         f->table->name);
         uint64_t bytes = (uint64_t)f->size * f->count;
         if (f->offset + bytes > t->size)
             ok = err_set(e, ERR_CONFLICT, "%s: %s reaches beyond the struct", t->name, f->name);
@@ -73,8 +76,9 @@ uint64_t state_hash(uint64_t h, const struct state_table *t, const void *data)
             h = hash_bytes(h, p, (size_t)f->size * f->count);
             continue;
         }
-        for (uint32_t k = 0; k < f->count; k++)
-            h = state_hash(h, f->table, p + (size_t)k * f->size);
+        uint32_t size, n = state_elements(f, &size);
+        for (uint32_t k = 0; k < n; k++)
+            h = state_hash(h, f->table, p + (size_t)k * size);
     }
     return h;
 }
@@ -93,17 +97,18 @@ static void walk(const struct state_table *t, const uint8_t *data, const char *p
             fn(opaque, path, f->kind, p, (size_t)f->size * f->count);
             continue;
         }
-        for (uint32_t k = 0; k < f->count; k++) {
-            const uint8_t *el = p + (size_t)k * f->size;
+        uint32_t size, n = state_elements(f, &size);
+        for (uint32_t k = 0; k < n; k++) {
+            const uint8_t *el = p + (size_t)k * size;
             const char *dot = f->kind == STATE_STRUCT ? "." : "";
-            if (f->count > 1)
+            if (n > 1)
                 snprintf(path, sizeof path, "%s%s[%u]%s", prefix, f->name, k, dot);
             else
                 snprintf(path, sizeof path, "%s%s%s", prefix, f->name, dot);
             if (f->kind == STATE_STRUCT)
                 walk(f->table, el, path, fn, opaque);
             else
-                fn(opaque, path, f->kind, el, f->size);
+                fn(opaque, path, f->kind, el, size);
         }
     }
 }
