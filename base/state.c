@@ -3,27 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A nested struct's size is in its own table, which no constant expression can look into. */
-static uint32_t element_size(const struct state_field *f)
-{
-    return f->kind == STATE_STRUCT ? f->table->size : f->size;
-}
-
-static size_t field_bytes(const struct state_field *f)
-{
-    return f->kind == STATE_STRUCT ? f->size : (size_t)f->size * f->count;
-}
-
-static uint32_t field_count(const struct state_field *f)
-{
-    return field_bytes(f) / element_size(f);
-}
-
 static const char *field_at(const struct state_table *t, uint32_t byte)
 {
     for (uint32_t i = 0; i < t->field_count; i++) {
         const struct state_field *f = &t->fields[i];
-        if (byte >= f->offset && byte < f->offset + field_bytes(f))
+        if (byte >= f->offset && byte < f->offset + f->size * f->count)
             return f->name;
     }
     return NULL;
@@ -39,7 +23,10 @@ bool state_check(const struct state_table *t, struct err *e)
             ok = false;
             break;
         }
-        uint64_t bytes = field_bytes(f);
+        if (f->table && f->size % f->table->size)
+            ok = err_set(e, ERR_CONFLICT, "%s: %s is not made of whole %s", t->name, f->name,
+                         f->table->name);
+        uint64_t bytes = (uint64_t)f->size * f->count;
         if (f->offset + bytes > t->size)
             ok = err_set(e, ERR_CONFLICT, "%s: %s reaches beyond the struct", t->name, f->name);
         for (uint64_t b = 0; b < bytes && ok; b++) {
@@ -86,11 +73,12 @@ uint64_t state_hash(uint64_t h, const struct state_table *t, const void *data)
         if (f->kind == STATE_SCRATCH)
             continue;
         if (f->kind != STATE_STRUCT) {
-            h = hash_bytes(h, p, field_bytes(f));
+            h = hash_bytes(h, p, (size_t)f->size * f->count);
             continue;
         }
-        for (uint32_t k = 0; k < field_count(f); k++)
-            h = state_hash(h, f->table, p + (size_t)k * element_size(f));
+        uint32_t size, n = state_elements(f, &size);
+        for (uint32_t k = 0; k < n; k++)
+            h = state_hash(h, f->table, p + (size_t)k * size);
     }
     return h;
 }
@@ -106,20 +94,21 @@ static void walk(const struct state_table *t, const uint8_t *data, const char *p
             continue;
         if (f->kind == STATE_BYTES) {
             snprintf(path, sizeof path, "%s%s", prefix, f->name);
-            fn(opaque, path, f->kind, p, field_bytes(f));
+            fn(opaque, path, f->kind, p, (size_t)f->size * f->count);
             continue;
         }
-        for (uint32_t k = 0; k < field_count(f); k++) {
-            const uint8_t *el = p + (size_t)k * element_size(f);
+        uint32_t size, n = state_elements(f, &size);
+        for (uint32_t k = 0; k < n; k++) {
+            const uint8_t *el = p + (size_t)k * size;
             const char *dot = f->kind == STATE_STRUCT ? "." : "";
-            if (field_count(f) > 1)
+            if (n > 1)
                 snprintf(path, sizeof path, "%s%s[%u]%s", prefix, f->name, k, dot);
             else
                 snprintf(path, sizeof path, "%s%s%s", prefix, f->name, dot);
             if (f->kind == STATE_STRUCT)
                 walk(f->table, el, path, fn, opaque);
             else
-                fn(opaque, path, f->kind, el, element_size(f));
+                fn(opaque, path, f->kind, el, size);
         }
     }
 }

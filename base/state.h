@@ -17,8 +17,8 @@ enum state_kind { STATE_UINT, STATE_BYTES, STATE_STRUCT, STATE_SCRATCH };
 struct state_field {
     const char *name;
     uint32_t offset; /* bytes from the start of the struct */
-    uint32_t size;   /* bytes of one element; STATE_STRUCT: of all of them */
-    uint32_t count;  /* elements; 1 for a scalar; STATE_STRUCT: 0, as many as table->size says */
+    uint32_t size;   /* bytes of one element; of the whole field for STATE_STRUCT */
+    uint32_t count;  /* elements; 1 for a scalar and for STATE_STRUCT: see state_elements */
     enum state_kind kind;
     const struct state_table *table; /* of one element, for STATE_STRUCT */
 };
@@ -44,10 +44,7 @@ struct state_table {
 /* Raw bytes: a buffer, video memory. */
 #define STATE_BLOB(type, f) STATE_MAKE_(type, f, 1, STATE_BYTES, NULL)
 /* A struct, or an array of them, with a table of its own. */
-#define STATE_SUB(type, f, tab)                                                       \
-    {                                                                                 \
-#f, (uint32_t)offsetof(type, f), STATE_SIZE_(type, f), 0, STATE_STRUCT, (tab) \
-    }
+#define STATE_SUB(type, f, tab) STATE_MAKE_(type, f, STATE_SIZE_(type, f), STATE_STRUCT, tab)
 /* Named, but neither hashed nor saved. */
 #define STATE_TEMP(type, f) STATE_MAKE_(type, f, 1, STATE_SCRATCH, NULL)
 
@@ -56,6 +53,14 @@ struct state_table {
     static const struct state_field table_##_fields[] = {__VA_ARGS__};                  \
     const struct state_table table_ = {name_, sizeof(type), ARRAY_LEN(table_##_fields), \
                                        table_##_fields}
+
+/* Elements of a field, and bytes of one. A table's size is no constant expression for every
+ * compiler, so fields of structs are counted here. */
+static inline uint32_t state_elements(const struct state_field *f, uint32_t *size)
+{
+    *size = f->kind == STATE_STRUCT ? f->table->size : f->size;
+    return f->size * f->count / *size;
+}
 
 /* True if the fields cover every byte of the struct once. Else false, with the byte and the
  * neighbouring field in *e. */

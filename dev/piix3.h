@@ -7,8 +7,9 @@
 
 #include "dev/pci.h"
 
-#define PIIX3_PIRQRC 0x60 /* four registers, PIRQA to PIRQD: bit 7 off, bits 3:0 the PIC's input \
-                           */
+#define PIIX3_PIRQRC                                                            \
+    0x60 /* four registers, PIRQA to PIRQD: bit 7 off, bits 3:0 the PIC's input \
+          */
 
 struct piix3_state {
     uint16_t pic_level;    /* bit n: what PIC input n is driven to from here */
