@@ -56,6 +56,9 @@ struct boot_config {
     uint8_t sci_irq;      /* 9; level, active high */
     uint16_t com_port[4]; /* 0: absent */
     uint8_t com_irq[4];
+    /* FADT's SMI_CMD and its two values; port 0: the board is in ACPI mode from the start. */
+    uint16_t smi_command;
+    uint8_t acpi_enable, acpi_disable;
     bool i8042; /* keyboard and mouse are there */
     /* GSI of PIRQA..D at the I/O APIC (they reach the PIC through PIRQ routing too); 0: only
      * through PIRQ routing, in both modes. */

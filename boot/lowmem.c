@@ -1,7 +1,11 @@
 /* What every start without a BIOS shares: low memory as a BIOS leaves it, the tables, and the state
  * of protected mode. */
+#include "boot/acpi.h"
 #include "boot/internal.h"
 #include "boot/mptable.h"
+#include "boot/smbios.h"
+
+#include <stdlib.h>
 
 #define IRET_STUB 0xfff53u /* f000:ff53, where PC BIOSes have had their dummy IRET since 1981 */
 
@@ -122,6 +126,30 @@ static bool mp(struct bus *bus, const struct boot_config *cfg, struct err *e)
            boot_put(bus, BOOT_MP, table, n, "the MP tables", e);
 }
 
+static bool acpi(struct bus *bus, const struct boot_config *cfg, struct err *e)
+{
+    struct acpi *a = xcalloc(1, sizeof *a);
+    acpi_build(cfg, a);
+    acpi_relocate(a, BOOT_ACPI);
+    bool ok = boot_put(bus, BOOT_ACPI, a->tables, a->len, "the ACPI tables", e) &&
+              boot_put(bus, BOOT_RSDP, a->rsdp, sizeof a->rsdp, "the ACPI tables", e);
+    free(a);
+    return ok;
+}
+
+static bool smbios(struct bus *bus, const struct boot_config *cfg, struct err *e)
+{
+    struct smbios *s = xcalloc(1, sizeof *s);
+    uint8_t anchor[0x40] = {0}; /* both entry points, each on a multiple of 16 */
+    smbios_build(cfg, bus, s);
+    smbios_anchor30(s, BOOT_SMBIOS + sizeof anchor, anchor);
+    smbios_anchor21(s, BOOT_SMBIOS + sizeof anchor, anchor + 0x20);
+    bool ok = boot_put(bus, BOOT_SMBIOS, anchor, sizeof anchor, "SMBIOS", e) &&
+              boot_put(bus, BOOT_SMBIOS + sizeof anchor, s->tables, s->len, "SMBIOS", e);
+    free(s);
+    return ok;
+}
+
 bool boot_tables(struct bus *bus, const struct boot_config *cfg, struct err *e)
 {
     if (cfg->cpus < 1 || cfg->cpus > BOOT_CPUS)
@@ -131,7 +159,7 @@ bool boot_tables(struct bus *bus, const struct boot_config *cfg, struct err *e)
                        "%llu KiB of memory: a PC needs at least 1 MiB; give it more with --mem",
                        (unsigned long long)bus_ram_low(bus) >> 10);
     return boot_zero(bus, 0xe0000, 0x20000, "the BIOS area", e) && vectors(bus, e) &&
-           bda(bus, cfg, e) && mp(bus, cfg, e);
+           bda(bus, cfg, e) && mp(bus, cfg, e) && acpi(bus, cfg, e) && smbios(bus, cfg, e);
 }
 
 bool boot_gdt(struct bus *bus, const uint16_t *attr, unsigned n, struct boot_entry *out,

@@ -10,6 +10,7 @@ enum { INT_NORMAL, INT_NMI, INT_SMI, INT_EXT };
 
 /* Polarity (bits 0, 1) and trigger (2, 3) of an interrupt entry; 0: as the bus has it. */
 #define FLAG_HIGH_LEVEL 0x000d
+#define FLAG_LOW_LEVEL  0x000f
 
 struct table {
     uint8_t *p;
@@ -51,7 +52,7 @@ static void interrupts(struct table *t, const struct boot_config *cfg)
     if (cfg->pirq_gsi[0])
         for (unsigned slot = 0; slot < 32; slot++)
             for (unsigned pin = 0; pin < 4; pin++)
-                interrupt(t, MP_IOINT, INT_NORMAL, FLAG_HIGH_LEVEL, BUS_PCI_ID,
+                interrupt(t, MP_IOINT, INT_NORMAL, FLAG_LOW_LEVEL, BUS_PCI_ID,
                           (uint8_t)(slot << 2 | pin), cfg->ioapic_id,
                           cfg->pirq_gsi[boot_pirq(slot, pin)]);
     for (uint8_t irq = 0; irq < 16; irq++) {
