@@ -92,10 +92,8 @@ static bool take_vex(struct cursor *c, struct insn *in, unsigned *map, uint8_t *
     unsigned rxb = ~second >> 5 & 7;
     in->rex = 0x40 | rxb | (last >> 4 & 8);
     in->vvvv = ~last >> 3 & 15;
-    if (in->mode != ISA_64) {
+    if (in->mode != ISA_64)
         in->rex &= 0x48;
-        in->vvvv &= 7;
-    }
     in->vex_l = last >> 2 & 1;
     *pp = (const uint8_t[]){P_NP, P_66, P_F3, P_F2}[last & 3];
     *map = second & 0x1f;
@@ -327,7 +325,7 @@ static enum isa_result take_operand(struct cursor *c, struct insn *in, enum isa_
         break;
     case W_Z: op->reg = general_reg(in, (in->opcode & 7) | (in->rex << 3 & 8), op->size); break;
     case W_B:
-    case W_H: op->reg = in->vvvv; break;
+    case W_H: op->reg = in->vvvv & (in->mode == ISA_64 ? 15 : 7); break;
     case W_REG: op->reg = o->width == S_b && o->reg >= 4 ? ISA_HIGH | (o->reg - 4) : o->reg; break;
     case W_SREG: op->reg = o->reg; break;
     case W_I:

@@ -27,12 +27,33 @@ struct sample {
 
 /* Names of the same thing. */
 static const char *const aliases[][2] = {
-    {"jae", "jnb"},       {"je", "jz"},         {"jne", "jnz"},       {"ja", "jnbe"},
-    {"jge", "jnl"},       {"jg", "jnle"},       {"setae", "setnb"},   {"sete", "setz"},
-    {"setne", "setnz"},   {"seta", "setnbe"},   {"setge", "setnl"},   {"setg", "setnle"},
-    {"cmovae", "cmovnb"}, {"cmove", "cmovz"},   {"cmovne", "cmovnz"}, {"cmova", "cmovnbe"},
-    {"cmovge", "cmovnl"}, {"cmovg", "cmovnle"}, {"xlatb", "xlat"},    {"retf", "ret"},
-    {"endbr64", "nop"},   {"endbr32", "nop"},
+    {"jae", "jnb"},
+    {"je", "jz"},
+    {"jne", "jnz"},
+    {"ja", "jnbe"},
+    {"jge", "jnl"},
+    {"jg", "jnle"},
+    {"setae", "setnb"},
+    {"sete", "setz"},
+    {"setne", "setnz"},
+    {"seta", "setnbe"},
+    {"setge", "setnl"},
+    {"setg", "setnle"},
+    {"cmovae", "cmovnb"},
+    {"cmove", "cmovz"},
+    {"cmovne", "cmovnz"},
+    {"cmova", "cmovnbe"},
+    {"cmovge", "cmovnl"},
+    {"cmovg", "cmovnle"},
+    {"xlatb", "xlat"},
+    {"retf", "ret"},
+    {"endbr64", "nop"},
+    {"fneni", "feni8087_nop"},
+    {"fndisi", "fdisi8087_nop"},
+    {"fnsetpm", "fsetpm287_nop"},
+    {"endbr32", "nop"},
+    {"sysretq", "sysret"},
+    {"sysexitq", "sysexit"},
 };
 
 static void normalise(struct sample *s)
@@ -162,9 +183,13 @@ static const char *compare(const struct sample *s)
         return "mnemonic";
     if (is_string(&s->in))
         return NULL;
-    if (s->in.op_count != s->z.operand_count_visible)
+    /* Zydis hides the implied XMM0. */
+    unsigned count = s->in.op_count;
+    if (count && s->in.op[count - 1].where == W_XMM0)
+        count--;
+    if (count != s->z.operand_count_visible)
         return "operand count";
-    for (unsigned i = 0; i < s->in.op_count; i++) {
+    for (unsigned i = 0; i < count; i++) {
         const char *what = compare_operand(&s->in, i, &s->op[i]);
         if (what)
             return what;
@@ -254,6 +279,33 @@ static bool movsxd_word(const struct sample *s, const char *what)
                                 only_ours_differs(s, what, "register", "movsxd"));
 }
 
+static bool mask_width(const struct sample *s, const char *what)
+{
+    return s->in.rex & 8 && only_ours_differs(s, what, "register", "movmskps movmskpd pmovmskb");
+}
+
+static bool x87_implied(const struct sample *s, const char *what)
+{
+    return only_ours_differs(s, what, "operand count", "fucomp");
+}
+
+static bool x87_alias(const struct sample *s, const char *what)
+{
+    return !strcmp(s->name, "fstp") && !strcmp(s->z_name, "fstpnce");
+}
+
+static bool no_base(const struct sample *s, const char *what)
+{
+    return !strcmp(what, "base") && s->in.asize == 4 && s->in.base == ISA_NO_REG &&
+           s->z.raw.sib.base == 5 && s->z.raw.modrm.mod == 0 && s->in.rex & 1;
+}
+
+static bool vex_not_written(const struct sample *s, const char *what)
+{
+    return s->valid && s->res != ISA_OK && s->z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
+           s->z_name[0] == 'v';
+}
+
 static bool reserved_prefetch(const struct sample *s, const char *what)
 {
     return !strcmp(what, "mnemonic") && !strcmp(s->name, "prefetch") &&
@@ -268,12 +320,17 @@ static const struct rule {
     bool (*applies)(const struct sample *s, const char *what);
 } rules[] = {
     {CHOICE, "an extension that ishi does not have", absent_extension},
+    {ZYDIS, "an AVX form that the table lacks", vex_not_written},
     {OURS, "RSM outside system management is undefined (SDM 3C 31.3)", system_management},
     {CHOICE, "SYSCALL and SYSRET outside 64-bit mode: AMD's only (SDM 2B SYSCALL)", legacy_syscall},
     {CHOICE, "what a hint's operands are (no operation)", hint_operands},
     {CHOICE, "a cache line's size as the operand of CLFLUSH", line_size},
     {CHOICE, "LAR, LSL: the source register's low word is what counts", selector_register},
     {OURS, "MOVSXD r16, r/m16 reads a word (SDM 2B MOVSX)", movsxd_word},
+    {OURS, "mod 0 with SIB base 5 has no base, whatever REX.B is (SDM 2A table 2-3)", no_base},
+    {CHOICE, "MOVMSK fills a 64-bit register with or without REX.W", mask_width},
+    {CHOICE, "whether x87's ST(0) is named", x87_implied},
+    {CHOICE, "D9 D8+i is an alias of FSTP ST(i) that Zydis calls FSTPNCE", x87_alias},
     {CHOICE, "PREFETCHWT1 is a reserved prefetch", reserved_prefetch},
 };
 

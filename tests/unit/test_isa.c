@@ -143,6 +143,10 @@ static void vex(void **state)
     assert_int_equal(in.op[1].reg, 1);
     in = DECODE(ISA_32, "\xc4\xe2\x70\xf2\xc2");
     assert_int_equal(in.vvvv, 1);
+    /* Outside 64-bit mode vvvv has three bits where it is a register, four where it must be unused.
+     */
+    assert_int_equal(DECODE(ISA_32, "\xc4\xe2\x30\xf2\xc2").op[1].reg, 1);
+    UNDEFINED(ISA_32, "\xc4\xe3\x3b\xf0\xc2\x01");
     UNDEFINED(ISA_64, "\x66\xc4\xe2\xf0\xf2\xc2");
     UNDEFINED(ISA_64, "\x48\xc4\xe2\xf0\xf2\xc2");
     UNDEFINED(ISA_64, "\xc4\xe2\xf4\xf2\xc2");     /* L */
