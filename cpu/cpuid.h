@@ -4,6 +4,9 @@
 
 #include "cpu/cpu.h"
 
+/* What the local APIC's timer counts before its divider, as CPUID leaf 15h tells kernels. */
+#define APIC_TIMER_HZ 1000000000u
+
 struct cpuid_regs {
     uint32_t r[4]; /* eax, ebx, ecx, edx */
 };

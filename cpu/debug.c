@@ -75,15 +75,12 @@ unsigned debug_watches(const struct cpu *c, uint64_t la)
     return w;
 }
 
-static bool note(struct cpu *c, uint32_t hits)
+static void note(struct cpu *c, uint32_t hits)
 {
     if (!hits)
-        return true;
-    if (!c->single)
-        return cpu_fault(c, EXC_RESTART, "a breakpoint of the debug registers", 0, 0);
+        return;
     c->s.pending_db |= hits;
     cpu_request(c, REQ_DB);
-    return true;
 }
 
 bool debug_access(struct cpu *c, uint64_t la, unsigned n, bool write)
@@ -96,18 +93,22 @@ bool debug_access(struct cpu *c, uint64_t la, unsigned n, bool write)
         if ((kind == BP_ACCESS || (kind == BP_WRITE && write)) && overlaps(c, i, la, n))
             met |= 1u << i;
     }
-    return note(c, report(c, met));
+    met = report(c, met);
+    if (met && !c->single)
+        return cpu_fault(c, EXC_RESTART, "a breakpoint of the debug registers", 0, 0);
+    note(c, met);
+    return true;
 }
 
-bool debug_port(struct cpu *c, uint16_t port, unsigned n)
+void debug_port(struct cpu *c, uint16_t port, unsigned n)
 {
     uint32_t met = 0;
     if (LIKELY(!(c->s.dr7 & 0xff)) || !(c->s.cr4 & CR4_DE))
-        return true;
+        return;
     for (unsigned i = 0; i < 4; i++)
         if (kind_of(c, i) == BP_IO && overlaps(c, i, port, n))
             met |= 1u << i;
-    return note(c, report(c, met));
+    note(c, report(c, met));
 }
 
 void debug_set(struct cpu *c, unsigned n, uint64_t v)

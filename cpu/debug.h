@@ -31,8 +31,8 @@ unsigned debug_watches(const struct cpu *c, uint64_t la);
  * come right after this instruction and others share its block. */
 bool debug_access(struct cpu *c, uint64_t la, unsigned n, bool write);
 
-/* The same for a port. */
-bool debug_port(struct cpu *c, uint16_t port, unsigned n);
+/* The same for a port, by an instruction that ends its block. */
+void debug_port(struct cpu *c, uint16_t port, unsigned n);
 
 /* Writes DR0..DR7 (4 and 5 resolved by the caller); cuts reserved bits and follows up. */
 void debug_set(struct cpu *c, unsigned n, uint64_t v);

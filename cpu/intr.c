@@ -30,6 +30,13 @@ struct entry {
     bool switched; /* SS is a new one */
 };
 
+/* DR7.GD is cleared on the way to the #DB handler, so that it can use the registers. */
+static void guard_off(struct cpu *c, unsigned vector)
+{
+    if (vector == EXC_DB)
+        c->s.dr7 &= ~DR7_GD;
+}
+
 static void commit(struct cpu *c, const struct entry *n)
 {
     struct cpu_state *s = &c->s;
@@ -276,6 +283,8 @@ static bool deliver(struct cpu *c, const struct event *e)
     else
         ok = deliver_protected(c, e);
     c->single = single;
+    if (ok && !e->soft)
+        guard_off(c, e->vector);
     return ok;
 }
 

@@ -1,0 +1,121 @@
+/* IN, OUT, INS, OUTS: the ports (SDM 1 chapter 18). */
+#include "cpu/debug.h"
+#include "cpu/sysop.h"
+#include "cpu/task.h"
+
+/* May the program touch these ports? By IOPL, else by the bitmap in its TSS. */
+static bool allowed(struct cpu *c, uint16_t port, unsigned n)
+{
+    if (cpu_real(c) || (!cpu_vm86(c) && c->cpl <= iopl(c)))
+        return true;
+    return task_io_allowed(c, port, n);
+}
+
+static unsigned port_size(const struct uop *u)
+{
+    return u->size > 4 ? 4 : u->size;
+}
+
+static bool in(struct cpu *c, const struct uop *u, uint16_t port)
+{
+    unsigned n = port_size(u);
+    if (!allowed(c, port, n))
+        return false;
+    debug_port(c, port, n);
+    reg_put(c, R_AX, n, bus_in(c->bus, port, n));
+    return true;
+}
+
+static bool out(struct cpu *c, const struct uop *u, uint16_t port)
+{
+    unsigned n = port_size(u);
+    if (!allowed(c, port, n))
+        return false;
+    debug_port(c, port, n);
+    bus_out(c->bus, port, n, (uint32_t)(c->s.r[R_AX] & size_mask(n)));
+    return true;
+}
+
+bool h_in(struct cpu *c, const struct uop *u)
+{
+    return in(c, u, (uint16_t)c->s.r[R_DX]);
+}
+
+bool h_in_imm(struct cpu *c, const struct uop *u)
+{
+    return in(c, u, (uint8_t)u->imm);
+}
+
+bool h_out(struct cpu *c, const struct uop *u)
+{
+    return out(c, u, (uint16_t)c->s.r[R_DX]);
+}
+
+bool h_out_imm(struct cpu *c, const struct uop *u)
+{
+    return out(c, u, (uint8_t)u->imm);
+}
+
+/* Steps an index register by one element, within the address size. */
+static void advance(struct cpu *c, const struct uop *u, unsigned reg, unsigned n)
+{
+    uint64_t v = c->s.r[reg] + (c->s.rflags & EF_DF ? -(uint64_t)n : n);
+    reg_put(c, reg, u->asize, v);
+}
+
+static bool repeated(const struct uop *u)
+{
+    return u->aux >> 8;
+}
+
+/* Is there nothing to do? */
+static bool rep_done(const struct cpu *c, const struct uop *u)
+{
+    return repeated(u) && !(c->s.r[R_CX] & size_mask(u->asize));
+}
+
+/* One iteration is over: unless it was the last, the instruction is next again. */
+static void rep_next(struct cpu *c, const struct uop *u)
+{
+    if (!repeated(u))
+        return;
+    reg_put(c, R_CX, u->asize, c->s.r[R_CX] - 1);
+    if (!rep_done(c, u))
+        c->next_rip = c->s.rip;
+}
+
+bool h_ins(struct cpu *c, const struct uop *u)
+{
+    unsigned n = port_size(u);
+    uint16_t port = (uint16_t)c->s.r[R_DX];
+    uint64_t off = c->s.r[R_DI] & size_mask(u->asize);
+    if (rep_done(c, u))
+        return true;
+    /* what was read from the port could not be given back */
+    if (!c->single)
+        return cpu_fault(c, EXC_RESTART, "INS", 0, 0);
+    if (!allowed(c, port, n) || !seg_probe(c, SEG_ES, off, n, ACC_WRITE))
+        return false;
+    debug_port(c, port, n);
+    if (!seg_store(c, SEG_ES, off, n, bus_in(c->bus, port, n)))
+        return false;
+    advance(c, u, R_DI, n);
+    rep_next(c, u);
+    return true;
+}
+
+bool h_outs(struct cpu *c, const struct uop *u)
+{
+    unsigned n = port_size(u);
+    uint16_t port = (uint16_t)c->s.r[R_DX];
+    uint64_t v;
+    if (rep_done(c, u))
+        return true;
+    if (!allowed(c, port, n) || !seg_load(c, u->seg, c->s.r[R_SI] & size_mask(u->asize), n, &v))
+        return false;
+    debug_port(c, port, n);
+    bus_out(c->bus, port, n, (uint32_t)v);
+    advance(c, u, R_SI, n);
+    rep_next(c, u);
+    return true;
+}
