@@ -101,6 +101,7 @@ uint8_t i8259_ack(struct i8259 *p)
     struct i8259_chip *m = &p->s.chip[0], *sl = &p->s.chip[1];
     int n = chip_pending(m, true);
     uint8_t vector;
+    irq_set(&p->intr, false); /* falls with INTA: what follows is an edge of its own */
     if (n < 0)
         return m->base + 7;
     chip_take(m, (unsigned)n);
