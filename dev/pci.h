@@ -129,4 +129,11 @@ uint32_t pci_config_read(struct pci_bus *p, unsigned devfn, unsigned offset, uns
 void pci_config_write(struct pci_bus *p, unsigned devfn, unsigned offset, unsigned size,
                       uint32_t value);
 
+/* What firmware does for a machine that starts without any: gives every BAR an address, I/O from
+ * `io` up, memory from `mem` up to mem_end (below 4 GiB), larger ones first; enables them, but for
+ * expansion ROMs; and notes irq[n], the PIC input of PIRQ n, as interrupt line. A BAR that finds no
+ * room stays 0. */
+void pci_assign(struct pci_bus *p, uint32_t io, uint64_t mem, uint64_t mem_end,
+                const uint8_t irq[4]);
+
 #endif

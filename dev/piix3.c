@@ -95,6 +95,12 @@ void piix3_reset(struct piix3 *x)
     drive_pic(x);
 }
 
+void piix3_route(struct piix3 *x, const uint8_t irq[4])
+{
+    for (unsigned n = 0; n < 4; n++)
+        pci_config_write(x->pci.bus, x->pci.devfn, PIIX3_PIRQRC + n, 1, irq[n]);
+}
+
 /* --- power management --- */
 
 #define PMBASE   0x40
@@ -178,4 +184,13 @@ void piix4_pm_reset(struct piix4_pm *m)
 {
     memset(&m->s, 0, sizeof m->s);
     piix4_pm_restore(m);
+}
+
+void piix4_pm_enable(struct piix4_pm *m, uint16_t pm_base, uint16_t smb_base)
+{
+    struct pci_bus *pci = m->pci.bus;
+    pci_config_write(pci, m->pci.devfn, PMBASE, 4, pm_base);
+    pci_config_write(pci, m->pci.devfn, PMMISC, 1, 1);
+    pci_config_write(pci, m->pci.devfn, SMBBASE, 4, smb_base);
+    pci_config_write(pci, m->pci.devfn, SMBHSTC, 1, smb_base != 0);
 }

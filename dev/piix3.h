@@ -36,6 +36,8 @@ void piix3_init(struct piix3 *x, struct pci_bus *pci, void (*reset)(void *), voi
 void piix3_reset(struct piix3 *x);
 /* An interrupt line of the PCI bus, 0 to 3; the shape is struct irq's. */
 void piix3_pirq(void *piix3, unsigned n, bool level);
+/* Routes PIRQ n to PIC input irq[n], as firmware does. */
+void piix3_route(struct piix3 *x, const uint8_t irq[4]);
 
 /* Power management. The ACPI registers are another chip's, given as a region of 64 ports that is
  * placed where PMBASE (0x40) says while PMREGMISC (0x80) bit 0 is set. The SMBus host controller
@@ -59,6 +61,8 @@ void piix4_pm_init(struct piix4_pm *m, struct pci_bus *pci, struct region *acpi,
                    const struct log *log);
 /* After pci_reset. */
 void piix4_pm_reset(struct piix4_pm *m);
+/* Places the ACPI registers, and the SMBus unless smb_base is 0, as firmware does. */
+void piix4_pm_enable(struct piix4_pm *m, uint16_t pm_base, uint16_t smb_base);
 /* After a loaded state: the two regions where the registers say. */
 void piix4_pm_restore(struct piix4_pm *m);
 

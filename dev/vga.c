@@ -203,12 +203,19 @@ static const struct region_ops mmio_ops = {mmio_read, mmio_write, 1 | 2 | 4};
 
 /* --- set-up --- */
 
+/* Zeroed, and page-aligned as the bus wants it; pages that nobody touches cost nothing. */
+static uint8_t *aligned_block(void **block, size_t size)
+{
+    *block = xcalloc(size + PAGE_SIZE, 1);
+    return (uint8_t *)align_up((uintptr_t)*block, PAGE_SIZE);
+}
+
 void vga_init(struct vga *v, struct pci_bus *pci, unsigned devfn, struct clock *clock,
-              uint8_t *vram, uint8_t *rom, uint32_t rom_size, const struct log *log)
+              const struct log *log)
 {
     static const struct pci_ids ids = {0x1234, 0x1111, 0x030000, 2, 0x1af4, 0x1100, 0};
     memset(v, 0, sizeof *v);
-    v->vram = vram;
+    v->vram = aligned_block(&v->vram_block, VGA_VRAM_SIZE);
     v->clock = clock;
     v->log = log;
     v->display = (struct display_source){vga_capture, v};
@@ -217,25 +224,36 @@ void vga_init(struct vga *v, struct pci_bus *pci, unsigned devfn, struct clock *
     v->ports = (struct region){.name = "vga ports", .size = 0x30, .ops = &port_ops, .dev = v};
     v->vbe_ports = (struct region){.name = "vbe", .size = 4, .ops = &vbe_port_ops, .dev = v};
     v->framebuffer =
-        (struct region){.name = "vga framebuffer", .size = VGA_VRAM_SIZE, .host = vram};
+        (struct region){.name = "vga framebuffer", .size = VGA_VRAM_SIZE, .host = v->vram};
     v->mmio = (struct region){.name = "vga mmio", .size = 4096, .ops = &mmio_ops, .dev = v};
     pci_func_init(&v->pci, "vga", &ids);
     pci_func_bar(&v->pci, 0, PCI_BAR_MEM32, &v->framebuffer);
     pci_func_bar(&v->pci, 2, PCI_BAR_MEM32, &v->mmio);
     /* The legacy ports and window answer always, but their drivers want to see them enabled. */
     v->pci.wmask[PCI_COMMAND] |= PCI_COMMAND_IO;
-    if (rom) {
-        v->rom = (struct region){.name = "vga rom", .size = rom_size, .host = rom, .rom = true};
-        pci_func_bar(&v->pci, PCI_ROM, PCI_BAR_MEM32, &v->rom);
-    }
     pci_add(pci, &v->pci, devfn);
     vga_reset(v);
+}
+
+void vga_set_rom(struct vga *v, const uint8_t *bytes, uint32_t size)
+{
+    uint32_t room = PAGE_SIZE;
+    CHECK(size <= 1u << 20 && !v->rom_block);
+    while (room < size)
+        room *= 2;
+    uint8_t *rom = aligned_block(&v->rom_block, room);
+    memcpy(rom, bytes, size);
+    v->rom = (struct region){.name = "vga rom", .size = room, .host = rom, .rom = true};
+    pci_func_bar(&v->pci, PCI_ROM, PCI_BAR_MEM32, &v->rom);
 }
 
 void vga_free(struct vga *v)
 {
     free(v->pixels);
+    free(v->vram_block);
+    free(v->rom_block);
     v->pixels = NULL;
+    v->vram_block = v->rom_block = NULL;
     v->pixel_room = 0;
 }
 

@@ -74,7 +74,8 @@ extern const struct state_table vga_vram_table; /* of VGA_VRAM_SIZE bytes */
 struct vga {
     struct vga_state s;
     struct pci_func pci;
-    uint8_t *vram;                        /* VGA_VRAM_SIZE bytes, page-aligned; the caller's */
+    uint8_t *vram;                        /* VGA_VRAM_SIZE bytes, page-aligned, within: */
+    void *vram_block, *rom_block;         /* owned */
     struct region window;                 /* 128 KiB at 0xa0000 */
     struct region ports;                  /* 48 ports at 0x3b0 */
     struct region vbe_ports;              /* 4 ports at 0x1ce */
@@ -90,10 +91,12 @@ struct vga {
     uint16_t cells[VGA_MAX_CELLS];
 };
 
-/* Becomes device `devfn`. vram as above; rom: rom_size bytes of VGA BIOS, page-aligned, a power of
- * two of at least 4096; NULL for none. */
+/* Becomes device `devfn`; owns its video memory, which starts as zeros. */
 void vga_init(struct vga *v, struct pci_bus *pci, unsigned devfn, struct clock *clock,
-              uint8_t *vram, uint8_t *rom, uint32_t rom_size, const struct log *log);
+              const struct log *log);
+/* Gives it an expansion ROM, a copy of `size` bytes, at most 1 MiB. Right after vga_init; not
+ * needed where the firmware gets the VGA BIOS in another way. */
+void vga_set_rom(struct vga *v, const uint8_t *bytes, uint32_t size);
 void vga_free(struct vga *v);
 /* Power-on, after pci_reset. The screen is blank until a VGA BIOS sets a mode. */
 void vga_reset(struct vga *v);

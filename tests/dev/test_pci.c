@@ -277,6 +277,36 @@ static void test_capabilities_are_chained(void **state)
     bus_free(&bus);
 }
 
+static void test_machine_without_firmware_is_set_up(void **state)
+{
+    static const struct pci_ids ids = {0x1234, 0x5678, 0xff0000, 0, 0, 0, 2};
+    static const uint8_t irq[4] = {10, 10, 11, 11};
+    static struct pci_func f;
+    static struct region io, small, large, acpi;
+    io = (struct region){.name = "io", .size = 32, .ops = &probe_ops, .dev = (void *)0x10};
+    small = (struct region){.name = "small", .size = 4096, .ops = &probe_ops, .dev = (void *)0x20};
+    large =
+        (struct region){.name = "large", .size = 1 << 24, .ops = &probe_ops, .dev = (void *)0x30};
+    acpi = (struct region){.name = "acpi", .size = 64, .ops = &probe_ops, .dev = (void *)0x40};
+    start();
+    pm.acpi = &acpi;
+    pci_func_init(&f, "f", &ids);
+    pci_func_bar(&f, 0, PCI_BAR_MEM32, &small);
+    pci_func_bar(&f, 1, PCI_BAR_IO, &io);
+    pci_func_bar(&f, 4, PCI_BAR_MEM64, &large);
+    pci_add(&pci, &f, PCI_DEVFN(4, 0));
+    pci_assign(&pci, 0xc000, 0xe0000000, 0xe1001000, irq);
+    assert_true(io.mapped && io.base == 0xc000);
+    assert_true(large.mapped && large.base == 0xe0000000);
+    assert_true(small.mapped && small.base == 0xe1000000);
+    assert_int_equal(cfg_in(PCI_DEVFN(4, 0), 0x3c, 2), 0x020a); /* pin B: PIRQA */
+    piix3_route(&isa, irq);
+    assert_int_equal(cfg_in(PCI_DEVFN(1, 0), 0x60, 4), 0x0b0b0a0a);
+    piix4_pm_enable(&pm, 0x600, 0x700);
+    assert_true(acpi.mapped && acpi.base == 0x600 && pm.smbus.mapped);
+    bus_free(&bus);
+}
+
 static void test_state_is_named(void **state)
 {
     assert_true(state_check(&pci_func_table, NULL));
@@ -296,6 +326,7 @@ int main(void)
         cmocka_unit_test(test_reset_control_is_port_cf9),
         cmocka_unit_test(test_pm_function_places_its_ports),
         cmocka_unit_test(test_capabilities_are_chained),
+        cmocka_unit_test(test_machine_without_firmware_is_set_up),
         cmocka_unit_test(test_state_is_named),
     };
     return RUN(tests);

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 
 static uint8_t ram[0x100000] __attribute__((aligned(PAGE_SIZE)));
-static uint8_t vram[VGA_VRAM_SIZE] __attribute__((aligned(PAGE_SIZE)));
-static uint8_t rom[65536] __attribute__((aligned(PAGE_SIZE)));
+static uint8_t *vram;
 static uint64_t now;
 static struct bus bus;
 static struct pci_bus pci;
@@ -22,11 +21,12 @@ static uint64_t get_now(void *opaque)
 static void start(void)
 {
     now = 0;
-    memset(vram, 0, sizeof vram);
     bus_init(&bus, ram, sizeof ram, NULL);
     clock_init(&timebase, get_now, NULL);
     pci_init(&pci, &bus, NULL);
-    vga_init(&vga, &pci, PCI_DEVFN(2, 0), &timebase, vram, rom, sizeof rom, NULL);
+    vga_init(&vga, &pci, PCI_DEVFN(2, 0), &timebase, NULL);
+    vga_set_rom(&vga, (const uint8_t *)"\x55\xaa\x4e", 3);
+    vram = vga.vram;
     assert_true(bus_add(&bus, BUS_MEM, 0xa0000, &vga.window, NULL));
     assert_true(bus_add(&bus, BUS_PORT, 0x3b0, &vga.ports, NULL));
     assert_true(bus_add(&bus, BUS_PORT, 0x1ce, &vga.vbe_ports, NULL));
@@ -298,6 +298,8 @@ static void test_vbe_modes(void **state)
     bus_write(&bus, 0xe0000000, 2, 0xf81f);
     assert_int_equal(pixel(0, 0), 0xff00ff);
     assert_int_equal(pixel(3, 5), 0);
+    pci_config_write(&pci, PCI_DEVFN(2, 0), 0x30, 4, 0xe2000001);
+    assert_int_equal(bus_read(&bus, 0xe2000000, 4), 0x004eaa55);
     /* by memory: VBE registers and the VGA's ports */
     assert_int_equal(bus_read(&bus, 0xe1000500 + 2, 2), 640);
     bus_write(&bus, 0xe1000400, 1, 0x20);
