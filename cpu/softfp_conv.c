@@ -167,8 +167,12 @@ uint16_t f32_to_f16(struct fp *x, f32 a, enum fp_round round)
     struct fp own = *x;
     own.round = (uint8_t)round;
     own.flush = false;
+    own.flags = 0;
     uint16_t r = (uint16_t)convert(&own, a, F32_FRAC, F16_FRAC);
-    x->flags = own.flags;
+    /* As processors have it: a denormal source is inexact in an unmasked underflow too. */
+    if ((own.flags & (FP_DENORMAL | FP_UNDERFLOW)) == (FP_DENORMAL | FP_UNDERFLOW))
+        own.flags |= FP_INEXACT;
+    x->flags |= own.flags;
     return r;
 }
 
