@@ -113,4 +113,71 @@ uop_helper h_xrstor;
 uop_helper h_ldmxcsr;
 uop_helper h_stmxcsr;
 
+/* The x87's instructions; see x87.h for what they are given. */
+uop_helper h_farith_st0;
+uop_helper h_farith_sti;
+uop_helper h_farith_pop;
+uop_helper h_farith_m32;
+uop_helper h_farith_m64;
+uop_helper h_fiarith_m16;
+uop_helper h_fiarith_m32;
+uop_helper h_fcom;
+uop_helper h_fcom_m32;
+uop_helper h_fcom_m64;
+uop_helper h_ficom_m16;
+uop_helper h_ficom_m32;
+uop_helper h_ftst;
+uop_helper h_fcomi;
+uop_helper h_fxam;
+uop_helper h_fchs;
+uop_helper h_fabs;
+uop_helper h_fsqrt;
+uop_helper h_frndint;
+uop_helper h_f2xm1;
+uop_helper h_fyl2x;
+uop_helper h_fyl2xp1;
+uop_helper h_fpatan;
+uop_helper h_fscale;
+uop_helper h_fprem;
+uop_helper h_fxtract;
+uop_helper h_fsincos;
+uop_helper h_fsin;
+
+uop_helper h_fld_sti;
+uop_helper h_fst_sti;
+uop_helper h_fxch;
+uop_helper h_fcmov;
+uop_helper h_ffree;
+uop_helper h_fincstp;
+uop_helper h_fnop;
+uop_helper h_fwait;
+uop_helper h_fldc;
+uop_helper h_fninit;
+uop_helper h_fnclex;
+uop_helper h_fnnop;
+uop_helper h_fnstcw;
+uop_helper h_fnstsw;
+uop_helper h_fnstsw_ax;
+uop_helper h_fldcw;
+
+uop_helper h_fld_m32;
+uop_helper h_fld_m64;
+uop_helper h_fld_m80;
+uop_helper h_fild_m16;
+uop_helper h_fild_m32;
+uop_helper h_fild_m64;
+uop_helper h_fbld;
+uop_helper h_fst_m32;
+uop_helper h_fst_m64;
+uop_helper h_fstp_m80;
+uop_helper h_fist_m16;
+uop_helper h_fist_m32;
+uop_helper h_fist_m64;
+uop_helper h_fbstp;
+
+uop_helper h_fldenv;
+uop_helper h_fnstenv;
+uop_helper h_frstor;
+uop_helper h_fnsave;
+
 #endif

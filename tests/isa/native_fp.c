@@ -31,20 +31,20 @@ static void on_fpe(int sig, siginfo_t *info, void *context)
 }
 
 /* Runs text between loading and storing MXCSR; a trap lands behind it. */
-#define GUARDED(text)                                                                   \
+#define GUARDED(text)                                                                  \
     "leaq 1f(%%rip), %%rax\n mov %%rax, native_fp_resume(%%rip)\n ldmxcsr %[m]\n" text \
     "\n 1: stmxcsr %[m]\n ldmxcsr %[std]\n"
-#define NATIVE(name, text)                                                                \
-    static uint64_t name(uint64_t a, uint64_t b, uint64_t c, uint32_t *mxcsr)             \
-    {                                                                                     \
-        static const uint32_t standard = 0x1f80;                                          \
-        uint64_t r = 0;                                                                   \
-        __asm__ volatile("movq %[a], %%xmm0\n movq %[b], %%xmm1\n movq %[c], %%xmm2\n"    \
-                         "xor %%edx, %%edx\n" GUARDED(text) "mov %%rdx, %[r]\n"           \
-                         : [r] "+&r"(r), [m] "+m"(*mxcsr)                                 \
-                         : [a] "r"(a), [b] "r"(b), [c] "r"(c), [std] "m"(standard)        \
-                         : "rax", "rdx", "xmm0", "xmm1", "xmm2", "cc", "memory");         \
-        return r;                                                                         \
+#define NATIVE(name, text)                                                             \
+    static uint64_t name(uint64_t a, uint64_t b, uint64_t c, uint32_t *mxcsr)          \
+    {                                                                                  \
+        static const uint32_t standard = 0x1f80;                                       \
+        uint64_t r = 0;                                                                \
+        __asm__ volatile("movq %[a], %%xmm0\n movq %[b], %%xmm1\n movq %[c], %%xmm2\n" \
+                         "xor %%edx, %%edx\n" GUARDED(text) "mov %%rdx, %[r]\n"        \
+                         : [r] "+&r"(r), [m] "+m"(*mxcsr)                              \
+                         : [a] "r"(a), [b] "r"(b), [c] "r"(c), [std] "m"(standard)     \
+                         : "rax", "rdx", "xmm0", "xmm1", "xmm2", "cc", "memory");      \
+        return r;                                                                      \
     }
 #define RESULT "movq %%xmm0, %%rdx\n"
 #define ORDER  "pushfq\n pop %%rdx\n and $0x45, %%edx\n"
@@ -183,8 +183,12 @@ static void check(const struct op *op, uint64_t a, uint64_t b, uint64_t c, uint3
     uint64_t want = op->native(a, b, c, &host);
     if (trapped)
         host = trapped;
-    struct fp x = {.round = mxcsr >> 13 & 3, .precision = 64, .flush = mxcsr >> 15,
-                   .daz = mxcsr >> 6 & 1, .masks = mxcsr >> 7 & 0x3f, .flags = mxcsr & 0x3f};
+    struct fp x = {.round = mxcsr >> 13 & 3,
+                   .precision = 64,
+                   .flush = mxcsr >> 15,
+                   .daz = mxcsr >> 6 & 1,
+                   .masks = mxcsr >> 7 & 0x3f,
+                   .flags = mxcsr & 0x3f};
     uint64_t got = op->soft(&x, a, b, c);
     bool trap = x.flags & ~x.masks & ~mxcsr;
     if ((trap || trapped || width(op->result, want) == width(op->result, got)) &&
@@ -192,8 +196,8 @@ static void check(const struct op *op, uint64_t a, uint64_t b, uint64_t c, uint3
         return;
     if (failures++ < 40)
         printf("%s(%016llx, %016llx, %016llx) mxcsr %04x%s: %llx flags %02x, host %llx %02x%s\n",
-               op->name, (unsigned long long)a, (unsigned long long)b, (unsigned long long)c,
-               mxcsr, mxcsr & 0x3f ? " sticky" : "", (unsigned long long)got, x.flags,
+               op->name, (unsigned long long)a, (unsigned long long)b, (unsigned long long)c, mxcsr,
+               mxcsr & 0x3f ? " sticky" : "", (unsigned long long)got, x.flags,
                (unsigned long long)want, host & 0x3f, trapped ? " trapped" : "");
 }
 

@@ -1,0 +1,269 @@
+/* The x87's loads and stores: real, integer and packed BCD (SDM 1 8.3.3, SDM 2).
+ *
+ * A store that an unmasked exception forbids (invalid, and for memory also overflow and underflow)
+ * neither writes nor pops; one that faults changes nothing at all. */
+#include "cpu/helpers.h"
+#include "cpu/softfp_core.h"
+#include "cpu/x87.h"
+
+/* ---- Loads ---- */
+
+static inline void push_loaded(struct cpu *c, const struct uop *u, struct f80 v, bool den)
+{
+    x87_note(c, u);
+    if (UNLIKELY(!x87_empty(c, 7))) {
+        if (x87_stack_fault(c, true))
+            x87_push(c, F80_INDEFINITE);
+        return;
+    }
+    struct fp x = x87_context(c);
+    if (UNLIKELY(den))
+        x.flags |= FP_DENORMAL;
+    if (UNLIKELY((v.exp & 0x7fff) == 0x7fff && v.sig << 1 && !(v.sig & F80_QUIET))) {
+        x.flags |= FP_INVALID;
+        v.sig |= F80_QUIET;
+    }
+    if (LIKELY(x87_raise(c, &x)))
+        x87_push(c, v);
+}
+
+bool h_fld_m32(struct cpu *c, const struct uop *u)
+{
+    uint64_t v;
+    if (!x87_begin(c) || !x87_load(c, u, 4, &v))
+        return false;
+    bool den;
+    struct f80 r = f32_widen((f32)v, &den);
+    push_loaded(c, u, r, den);
+    return true;
+}
+
+bool h_fld_m64(struct cpu *c, const struct uop *u)
+{
+    uint64_t v;
+    if (!x87_begin(c) || !x87_load(c, u, 8, &v))
+        return false;
+    bool den;
+    struct f80 r = f64_widen(v, &den);
+    push_loaded(c, u, r, den);
+    return true;
+}
+
+/* An exact value, whatever it is: no exception but the stack's. */
+static bool push_exact(struct cpu *c, const struct uop *u, struct f80 v)
+{
+    x87_note(c, u);
+    if (LIKELY(x87_empty(c, 7))) {
+        c->s.fsw &= (uint16_t)~FSW_C1;
+        x87_push(c, v);
+    } else if (x87_stack_fault(c, true)) {
+        x87_push(c, F80_INDEFINITE);
+    }
+    return true;
+}
+
+bool h_fld_m80(struct cpu *c, const struct uop *u)
+{
+    uint8_t b[10];
+    if (!x87_begin(c) || !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, sizeof b))
+        return false;
+    return push_exact(c, u, (struct f80){get_le64(b), get_le16(b + 8)});
+}
+
+bool h_fild_m16(struct cpu *c, const struct uop *u)
+{
+    uint64_t v;
+    return x87_begin(c) && x87_load(c, u, 2, &v) && push_exact(c, u, i64_to_f80((int16_t)v));
+}
+
+bool h_fild_m32(struct cpu *c, const struct uop *u)
+{
+    uint64_t v;
+    return x87_begin(c) && x87_load(c, u, 4, &v) && push_exact(c, u, i64_to_f80((int32_t)v));
+}
+
+bool h_fild_m64(struct cpu *c, const struct uop *u)
+{
+    uint64_t v;
+    return x87_begin(c) && x87_load(c, u, 8, &v) && push_exact(c, u, i64_to_f80((int64_t)v));
+}
+
+/* Eighteen digits, two to a byte, and a sign byte. A nibble over 9 is undefined to the SDM; it
+ * counts for what it is here, as in the processors. */
+bool h_fbld(struct cpu *c, const struct uop *u)
+{
+    uint8_t b[10];
+    if (!x87_begin(c) || !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, sizeof b))
+        return false;
+    uint64_t v = 0;
+    for (int i = 8; i >= 0; i--)
+        v = v * 100 + (b[i] >> 4) * 10u + (b[i] & 15);
+    struct f80 r = i64_to_f80((int64_t)v);
+    r.exp |= (uint16_t)((b[9] & 0x80) << 8);
+    return push_exact(c, u, r);
+}
+
+/* ---- Stores. u->scale: pop ---- */
+
+/* The exceptions of a store to memory, and with them whether it may happen: what x87_raise() does,
+ * in two steps, for the memory access comes between. */
+static inline bool store_allowed(const struct fp *x)
+{
+    return !(x->flags & ~x->masks & (FP_PRE | FP_OVERFLOW | FP_UNDERFLOW));
+}
+
+static inline bool store_done(struct cpu *c, const struct uop *u, const struct fp *x, bool stored)
+{
+    x87_note(c, u);
+    x87_raise(c, x);
+    if (stored && u->scale)
+        x87_pop(c);
+    return true;
+}
+
+/* ST(0) is empty: the indefinite is stored, if masked. */
+static bool store_missing(struct cpu *c, const struct uop *u, unsigned size, uint64_t indefinite)
+{
+    bool masked = c->s.fcw & FP_INVALID;
+    if (masked && !x87_store(c, u, size, indefinite))
+        return false;
+    x87_note(c, u);
+    if (x87_stack_fault(c, false) && u->scale)
+        x87_pop(c);
+    return true;
+}
+
+bool h_fst_m32(struct cpu *c, const struct uop *u)
+{
+    if (!x87_begin(c))
+        return false;
+    if (UNLIKELY(x87_empty(c, 0)))
+        return store_missing(c, u, 4, fmt_indefinite(F32_FRAC));
+    struct fp x = x87_context(c);
+    f32 v = f80_to_f32(&x, x87_get(c, 0));
+    bool allowed = store_allowed(&x);
+    if (LIKELY(allowed) && !x87_store(c, u, 4, v))
+        return false;
+    return store_done(c, u, &x, allowed);
+}
+
+bool h_fst_m64(struct cpu *c, const struct uop *u)
+{
+    if (!x87_begin(c))
+        return false;
+    if (UNLIKELY(x87_empty(c, 0)))
+        return store_missing(c, u, 8, fmt_indefinite(F64_FRAC));
+    struct fp x = x87_context(c);
+    f64 v = f80_to_f64(&x, x87_get(c, 0));
+    bool allowed = store_allowed(&x);
+    if (LIKELY(allowed) && !x87_store(c, u, 8, v))
+        return false;
+    return store_done(c, u, &x, allowed);
+}
+
+/* Ten bytes to memory, then the pop; `x` has what the conversion raised. */
+static bool store_ten(struct cpu *c, const struct uop *u, const struct fp *x, uint64_t low,
+                      uint16_t high)
+{
+    uint8_t b[10];
+    put_le64(b, low);
+    put_le16(b + 8, high);
+    bool allowed = store_allowed(x);
+    if (allowed && !seg_store_bytes(c, u->seg, c->s.r[R_T0], b, sizeof b))
+        return false;
+    return store_done(c, u, x, allowed);
+}
+
+static bool store_ten_missing(struct cpu *c, const struct uop *u, struct f80 indefinite)
+{
+    struct fp x = x87_context(c);
+    x.flags = FP_INVALID;
+    if (!store_ten(c, u, &x, indefinite.sig, indefinite.exp))
+        return false;
+    x87_stack_fault(c, false);
+    return true;
+}
+
+bool h_fstp_m80(struct cpu *c, const struct uop *u)
+{
+    if (!x87_begin(c))
+        return false;
+    if (UNLIKELY(x87_empty(c, 0)))
+        return store_ten_missing(c, u, F80_INDEFINITE);
+    struct fp x = x87_context(c);
+    struct f80 v = x87_get(c, 0);
+    return store_ten(c, u, &x, v.sig, v.exp);
+}
+
+/* FIST, FISTP; FISTTP (X87_TRUNCATE in u->scale) cuts off. */
+static inline enum fp_round integer_round(const struct fp *x, const struct uop *u)
+{
+    return u->scale & X87_TRUNCATE ? FP_ZERO : x->round;
+}
+
+static inline bool store_integer(struct cpu *c, const struct uop *u, const struct fp *x,
+                                 unsigned size, int64_t v)
+{
+    bool allowed = store_allowed(x);
+    if (LIKELY(allowed) && !x87_store(c, u, size, (uint64_t)v))
+        return false;
+    return store_done(c, u, x, allowed);
+}
+
+bool h_fist_m16(struct cpu *c, const struct uop *u)
+{
+    if (!x87_begin(c))
+        return false;
+    if (UNLIKELY(x87_empty(c, 0)))
+        return store_missing(c, u, 2, 0x8000);
+    struct fp x = x87_context(c);
+    int64_t v = f80_to_i16(&x, x87_get(c, 0), integer_round(&x, u));
+    return store_integer(c, u, &x, 2, v);
+}
+
+bool h_fist_m32(struct cpu *c, const struct uop *u)
+{
+    if (!x87_begin(c))
+        return false;
+    if (UNLIKELY(x87_empty(c, 0)))
+        return store_missing(c, u, 4, 0x80000000);
+    struct fp x = x87_context(c);
+    int64_t v = f80_to_i32(&x, x87_get(c, 0), integer_round(&x, u));
+    return store_integer(c, u, &x, 4, v);
+}
+
+bool h_fist_m64(struct cpu *c, const struct uop *u)
+{
+    if (!x87_begin(c))
+        return false;
+    if (UNLIKELY(x87_empty(c, 0)))
+        return store_missing(c, u, 8, 1ull << 63);
+    struct fp x = x87_context(c);
+    int64_t v = f80_to_i64(&x, x87_get(c, 0), integer_round(&x, u));
+    return store_integer(c, u, &x, 8, v);
+}
+
+/* The packed BCD indefinite (SDM 1 4.7). */
+#define BCD_INDEFINITE ((struct f80){0xc000000000000000ull, 0xffff})
+#define BCD_MAX        999999999999999999ull
+
+bool h_fbstp(struct cpu *c, const struct uop *u)
+{
+    if (!x87_begin(c))
+        return false;
+    if (x87_empty(c, 0))
+        return store_ten_missing(c, u, BCD_INDEFINITE);
+    struct fp x = x87_context(c);
+    struct f80 a = x87_get(c, 0);
+    int64_t v = f80_to_i64(&x, a, x.round);
+    uint64_t m = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    if (m > BCD_MAX) {
+        x.flags = FP_INVALID;
+        x.rounded_up = false;
+        return store_ten(c, u, &x, BCD_INDEFINITE.sig, BCD_INDEFINITE.exp);
+    }
+    uint8_t digits[9];
+    for (unsigned i = 0; i < 9; i++, m /= 100)
+        digits[i] = (uint8_t)(m / 10 % 10 << 4 | m % 10);
+    return store_ten(c, u, &x, get_le64(digits), (uint16_t)(digits[8] | (a.exp & 0x8000)));
+}
