@@ -74,22 +74,30 @@ struct f80 f80_round_pack_slow(struct fp *x, bool sign, int exp, uint64_t hi, ui
     bool carry, inexact = round128(x, sign, &v, drop, &carry);
     if (biased + carry > 0x7ffe) {
         x->flags |= FP_OVERFLOW;
-        if (x->masks & FP_OVERFLOW || biased - F80_ADJUST > 0x7ffe) {
+        bool masked = x->masks & FP_OVERFLOW;
+        if (masked || biased - F80_ADJUST > 0x7ffe) { /* FSCALE can go so far */
             x->flags |= FP_INEXACT;
-            x->rounded_up = overflow_is_inf(x, sign);
+            x->rounded_up = !masked || overflow_is_inf(x, sign);
             if (x->rounded_up)
                 return f80_inf(sign);
             return (struct f80){~0ull << (64 - x->precision), (uint16_t)(0x7ffe | sign << 15)};
         }
         biased -= F80_ADJUST;
     } else if (biased + carry <= 0) {
-        if (!(x->masks & FP_UNDERFLOW) && biased + F80_ADJUST > 0) {
+        bool masked = x->masks & FP_UNDERFLOW;
+        if (!masked) {
             x->flags |= FP_UNDERFLOW;
             biased += F80_ADJUST;
-        } else {
+        }
+        if (biased + carry <= 0 && !masked) { /* FSCALE again */
+            x->flags |= FP_INEXACT;
+            x->rounded_up = false;
+            return (struct f80){0, (uint16_t)(sign << 15)};
+        }
+        if (masked) {
             v = shift_right_jam128(whole, (unsigned)(1 - biased));
             inexact = round128(x, sign, &v, drop, &carry);
-            if (inexact || !(x->masks & FP_UNDERFLOW))
+            if (inexact)
                 x->flags |= FP_UNDERFLOW;
             biased = v >> 127 ? 1 : 0;
             carry = false;

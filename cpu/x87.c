@@ -267,12 +267,13 @@ bool h_fcomi(struct cpu *c, const struct uop *u)
     } else {
         struct fp x = x87_context(c);
         order = f80_compare(&x, x87_get(c, 0), x87_get(c, u->a), u->scale & X87_QUIET);
+        unsigned c1 = c->s.fsw & FSW_C1; /* which stays */
         write = x87_raise(c, &x);
+        c->s.fsw |= (uint16_t)c1;
     }
-    if (write) {
-        flags_set_arith(c, zpc[order]);
+    flags_set_arith(c, zpc[order]); /* whatever is unmasked */
+    if (write)
         pops(c, u->scale & 3);
-    }
     return true;
 }
 
@@ -424,7 +425,7 @@ bool h_fprem(struct cpu *c, const struct uop *u)
         return false;
     x87_note(c, u);
     struct f80 r = F80_INDEFINITE;
-    unsigned q = 0;
+    unsigned q = FP_NO_QUOTIENT;
     bool partial = false, write;
     if (x87_empty(c, 0) || x87_empty(c, 1)) {
         write = x87_stack_fault(c, false);
@@ -432,10 +433,11 @@ bool h_fprem(struct cpu *c, const struct uop *u)
         struct fp x = x87_context(c);
         r = f80_remainder(&x, x87_get(c, 0), x87_get(c, 1), u->scale, &q, &partial);
         write = x87_raise(c, &x);
-        if (write)
-            set_codes(c, (partial ? FSW_C2 : 0) | (q & 1 ? FSW_C1 : 0) | (q & 2 ? FSW_C3 : 0) |
-                             (q & 4 ? FSW_C0 : 0));
     }
+    c->s.fsw = (uint16_t)((c->s.fsw & ~FSW_C2) | (partial ? FSW_C2 : 0));
+    if (q != FP_NO_QUOTIENT)
+        c->s.fsw = (uint16_t)((c->s.fsw & ~(FSW_C0 | FSW_C3 | FSW_C1)) | (q & 1 ? FSW_C1 : 0) |
+                              (q & 2 ? FSW_C3 : 0) | (q & 4 ? FSW_C0 : 0));
     if (write)
         x87_set(c, 0, r);
     return true;
@@ -483,16 +485,16 @@ bool h_fsincos(struct cpu *c, const struct uop *u)
         return false;
     x87_note(c, u);
     struct f80 first = F80_INDEFINITE, second = F80_INDEFINITE;
-    bool write;
+    bool write, done = true;
     if (room(c, &write)) {
         struct fp x = x87_context(c);
         struct f80 a = x87_get(c, 0);
-        bool done = u->scale ? f80_tan(&x, a, &first) : f80_sincos(&x, a, &first, &second);
+        done = u->scale ? f80_tan(&x, a, &first) : f80_sincos(&x, a, &first, &second);
         if (u->scale) /* a NaN fills both places */
             second = (first.exp & 0x7fff) == 0x7fff ? first : i64_to_f80(1);
         write = x87_raise(c, &x) && done;
-        c->s.fsw = (uint16_t)((c->s.fsw & ~FSW_C2) | (done ? 0 : FSW_C2));
     }
+    c->s.fsw = (uint16_t)((c->s.fsw & ~FSW_C2) | (done ? 0 : FSW_C2));
     if (write)
         replace_and_push(c, first, second);
     return true;
@@ -505,16 +507,16 @@ bool h_fsin(struct cpu *c, const struct uop *u)
         return false;
     x87_note(c, u);
     struct f80 r = F80_INDEFINITE;
-    bool write;
+    bool write, done = true;
     if (x87_empty(c, 0)) {
         write = x87_stack_fault(c, false);
     } else {
         struct fp x = x87_context(c);
         struct f80 a = x87_get(c, 0);
-        bool done = f80_sincos(&x, a, u->scale ? NULL : &r, u->scale ? &r : NULL);
+        done = f80_sincos(&x, a, u->scale ? NULL : &r, u->scale ? &r : NULL);
         write = x87_raise(c, &x) && done;
-        c->s.fsw = (uint16_t)((c->s.fsw & ~FSW_C2) | (done ? 0 : FSW_C2));
     }
+    c->s.fsw = (uint16_t)((c->s.fsw & ~FSW_C2) | (done ? 0 : FSW_C2));
     if (write)
         x87_set(c, 0, r);
     return true;

@@ -153,7 +153,8 @@ static inline bool x87_store(struct cpu *c, const struct uop *u, unsigned size, 
 struct lift;
 void lift_x87(struct lift *l);
 
-/* The functions of x87_math.c and x87_rem.c: results by the SDM's tables of special operands; x->flags raised. */
+/* The functions of x87_math.c and x87_rem.c: results by the SDM's tables of special operands;
+ * x->flags raised. */
 struct f80 f80_2xm1(struct fp *x, struct f80 a);
 struct f80 f80_yl2x(struct fp *x, struct f80 a, struct f80 y);   /* y * log2(a) */
 struct f80 f80_yl2xp1(struct fp *x, struct f80 a, struct f80 y); /* y * log2(a + 1) */
@@ -164,7 +165,9 @@ bool f80_tan(struct fp *x, struct f80 a, struct f80 *tangent);
 struct f80 f80_scale(struct fp *x, struct f80 a, struct f80 by);
 /* The exponent of a, and *fraction its significand. */
 struct f80 f80_extract(struct fp *x, struct f80 a, struct f80 *fraction);
-/* FPREM, or FPREM1 with `nearest`. *quotient: its low 3 bits. *partial: more is left to do. */
+/* FPREM, or FPREM1 with `nearest`. *quotient: its low 3 bits, or FP_NO_QUOTIENT. *partial: more is
+ * left to do. */
+#define FP_NO_QUOTIENT 8u
 struct f80 f80_remainder(struct fp *x, struct f80 a, struct f80 b, bool nearest, unsigned *quotient,
                          bool *partial);
 

@@ -3,7 +3,8 @@
  * Each function is reduced to a short series with an error below 2^-90 of the result, which is then
  * rounded by RC to 64 bits: so results are off by hardly more than half a unit in the last place to
  * nearest, and one in the other modes, within the SDM's bound of one (SDM 1 8.3.10). C1 tells the
- * direction of that rounding. They always raise inexact, but for the few exact results.
+ * direction of that rounding. As in the processors, they raise inexact even where the result is
+ * exact, but for operands that are zero or infinite.
  *
  * Trigonometric arguments are reduced by the processors' own pi of 66 bits (SDM 1 8.3.8), exactly.
  * PC has no say in any of these (SDM 1 8.1.5.2).
@@ -107,18 +108,22 @@ static struct wide wide_div(struct wide a, struct wide b)
     return wide_make(a.sign ^ b.sign, a.exp - b.exp - less, q);
 }
 
-/* To 80 bits. `exact`: the wide is the result itself, not an approximation of it. */
-static struct f80 finish(const struct fp *x0, struct fp *x, struct wide w, bool exact)
+/* To 80 bits. `exact`: the wide is the result itself, not an approximation of it; inexact is
+ * raised nevertheless, and underflow of a tiny result, as processors do. */
+static struct f80 finish(struct fp *x, struct wide w, bool exact)
 {
     x->precision = 64;
+    x->flags |= FP_INEXACT;
     if (!w.sig)
         return f80_zero(w.sign);
+    if (exact && w.exp < 1 - F80_BIAS)
+        x->flags |= FP_UNDERFLOW;
     return f80_round_pack(x, w.sign, w.exp, (uint64_t)(w.sig >> 64), (uint64_t)w.sig | !exact);
 }
 
 static struct f80 rounded(struct fp *x, struct wide w)
 {
-    return finish(x, x, w, false);
+    return finish(x, w, false);
 }
 
 /* z as a fixed fraction of 2^128, z.exp < 0. */
@@ -135,7 +140,7 @@ static u128 series(const u128 *terms, unsigned n, u128 z, bool alternate)
     u128 sum = terms[n];
     while (n--)
         sum = alternate ? terms[n] - mul_high(sum, z) : terms[n] + mul_high(sum, z);
-    return sum;
+    return sum - alternate;
 }
 
 /* How many terms beyond the first leave an error below 2^-bits, if each brings 2^exp at least. */
@@ -195,7 +200,7 @@ struct f80 f80_yl2x(struct fp *x, struct f80 a, struct f80 y)
     if (v.kind == K_ZERO || one)
         return f80_zero(v.sign ^ below);
     if (u.sig == F80_INT) /* a power of two */
-        return finish(x, x, wide_mul(wide_int(u.exp), wide_of(&v)), true);
+        return finish(x, wide_mul(wide_int(u.exp), wide_of(&v)), true);
     return rounded(x, wide_mul(log2_wide(wide_of(&u)), wide_of(&v)));
 }
 
@@ -218,8 +223,10 @@ struct f80 f80_yl2xp1(struct fp *x, struct f80 a, struct f80 y)
         log = log2_of_ratio(wide_div(w, wide_add(w, wide_int(2))));
     } else {
         w = wide_add(w, wide_int(1));
-        if (w.sign || !w.sig) /* -1 and below are outside of the function's range */
-            return f80_invalid(x);
+        if (w.sign || !w.sig) { /* -1 and below, undefined: processors leave a */
+            x->flags |= FP_INEXACT;
+            return a;
+        }
         log = log2_wide(w);
     }
     return rounded(x, wide_mul(log, wide_of(&v)));
@@ -239,6 +246,7 @@ struct f80 f80_2xm1(struct fp *x, struct f80 a)
     if (!operands(x, &u, &u))
         return a;
     if (u.exp >= 0) {
+        x->flags |= FP_INEXACT;
         if (u.exp > 0 || u.sig != F80_INT)
             return a;
         return u.sign ? (struct f80){F80_INT, 0xbffe} : a;
@@ -319,6 +327,9 @@ struct f80 f80_atan2(struct fp *x, struct f80 y, struct f80 a)
 /* pi/2 by the processors: 66 bits, of 2^65. */
 static const u128 hard_half_pi = U128(3, 0x243f6a8885a308d3);
 
+/* Below 2^TINY the argument is its sine and tangent, in every rounding mode, as processors do. */
+#define TINY (-68)
+
 /* a = quadrant * pi/2 + r, |r| <= pi/4. a.exp < 63. */
 static struct wide reduce(struct wide a, unsigned *quadrant)
 {
@@ -396,12 +407,14 @@ bool f80_sincos(struct fp *x, struct f80 a, struct f80 *s, struct f80 *c)
             *c = cr;
         return done;
     }
-    struct wide sw, cw;
-    sincos_wide(wide_of(&u), &sw, &cw);
+    struct wide sw = wide_of(&u), cw = wide_int(1);
+    bool tiny = u.exp < TINY;
+    if (!tiny)
+        sincos_wide(wide_of(&u), &sw, &cw);
     if (s)
-        *s = rounded(x, sw);
+        *s = finish(x, sw, tiny);
     if (c)
-        *c = rounded(x, cw);
+        *c = finish(x, cw, tiny);
     return true;
 }
 
@@ -412,6 +425,10 @@ bool f80_tan(struct fp *x, struct f80 a, struct f80 *tangent)
     bool done;
     if (trigonometric_special(x, a, &u, tangent, &unused, &done))
         return done;
+    if (u.exp < TINY) {
+        *tangent = finish(x, wide_of(&u), true);
+        return true;
+    }
     struct wide s, c;
     sincos_wide(wide_of(&u), &s, &c);
     *tangent = rounded(x, wide_div(s, c));

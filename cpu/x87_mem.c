@@ -23,7 +23,9 @@ static inline void push_loaded(struct cpu *c, const struct uop *u, struct f80 v,
         x.flags |= FP_INVALID;
         v.sig |= F80_QUIET;
     }
-    if (LIKELY(x87_raise(c, &x)))
+    /* A denormal is loaded even if its exception is unmasked. */
+    x87_raise(c, &x);
+    if (LIKELY(!(x.flags & ~x.masks & FP_INVALID)))
         x87_push(c, v);
 }
 
@@ -107,9 +109,13 @@ bool h_fbld(struct cpu *c, const struct uop *u)
 
 /* The exceptions of a store to memory, and with them whether it may happen: what x87_raise() does,
  * in two steps, for the memory access comes between. */
-static inline bool store_allowed(const struct fp *x)
+static inline bool store_allowed(struct fp *x)
 {
-    return !(x->flags & ~x->masks & (FP_PRE | FP_OVERFLOW | FP_UNDERFLOW));
+    if (LIKELY(!(x->flags & ~x->masks & (FP_PRE | FP_OVERFLOW | FP_UNDERFLOW))))
+        return true;
+    x->flags &= (uint8_t)~FP_INEXACT; /* nothing was rounded */
+    x->rounded_up = false;
+    return false;
 }
 
 static inline bool store_done(struct cpu *c, const struct uop *u, const struct fp *x, bool stored)
@@ -162,8 +168,7 @@ bool h_fst_m64(struct cpu *c, const struct uop *u)
 }
 
 /* Ten bytes to memory, then the pop; `x` has what the conversion raised. */
-static bool store_ten(struct cpu *c, const struct uop *u, const struct fp *x, uint64_t low,
-                      uint16_t high)
+static bool store_ten(struct cpu *c, const struct uop *u, struct fp *x, uint64_t low, uint16_t high)
 {
     uint8_t b[10];
     put_le64(b, low);
@@ -201,8 +206,8 @@ static inline enum fp_round integer_round(const struct fp *x, const struct uop *
     return u->scale & X87_TRUNCATE ? FP_ZERO : x->round;
 }
 
-static inline bool store_integer(struct cpu *c, const struct uop *u, const struct fp *x,
-                                 unsigned size, int64_t v)
+static inline bool store_integer(struct cpu *c, const struct uop *u, struct fp *x, unsigned size,
+                                 int64_t v)
 {
     bool allowed = store_allowed(x);
     if (LIKELY(allowed) && !x87_store(c, u, size, (uint64_t)v))

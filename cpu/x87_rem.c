@@ -11,7 +11,7 @@ struct f80 f80_scale(struct fp *x, struct f80 a, struct f80 by)
         return f80_invalid(x);
     if ((u.den || v.den) && fp_raise(x, FP_DENORMAL))
         return a;
-    if (u.kind != K_FINITE)
+    if (u.kind != K_FINITE || v.kind == K_ZERO)
         return a;
     if (v.kind == K_INF)
         return v.sign ? f80_zero(u.sign) : f80_inf(u.sign);
@@ -57,7 +57,7 @@ struct f80 f80_remainder(struct fp *x, struct f80 a, struct f80 b, bool nearest,
                          bool *partial)
 {
     struct fpn u = f80_unpack(a), v = f80_unpack(b);
-    *quotient = 0;
+    *quotient = FP_NO_QUOTIENT;
     *partial = false;
     if (fp_is_nan(&u) || fp_is_nan(&v))
         return f80_propagate(x, a, b);
@@ -65,6 +65,7 @@ struct f80 f80_remainder(struct fp *x, struct f80 a, struct f80 b, bool nearest,
         return f80_invalid(x);
     if ((u.den || v.den) && fp_raise(x, FP_DENORMAL))
         return a;
+    *quotient = 0;
     if (u.kind == K_ZERO || v.kind == K_INF)
         return a;
     x->precision = 64;

@@ -34,21 +34,24 @@ bool h_fld_sti(struct cpu *c, const struct uop *u)
     return true;
 }
 
-/* u->scale: pop. */
+/* u->scale: 1 pops; 2 is the alias D9 D8 of FSTP, to which an empty ST(0) is no error: it pops
+ * only. */
 bool h_fst_sti(struct cpu *c, const struct uop *u)
 {
     if (!x87_begin(c))
         return false;
     x87_note(c, u);
     struct f80 v = x87_get(c, 0);
-    if (UNLIKELY(x87_empty(c, 0))) {
-        if (!x87_stack_fault(c, false))
-            return true;
-        v = F80_INDEFINITE;
-    } else {
+    if (LIKELY(!x87_empty(c, 0))) {
         clear_c1(c);
+        x87_set(c, u->a, v);
+    } else if (u->scale == 2) {
+        clear_c1(c);
+    } else if (x87_stack_fault(c, false)) {
+        x87_set(c, u->a, F80_INDEFINITE);
+    } else {
+        return true;
     }
-    x87_set(c, u->a, v);
     if (u->scale)
         x87_pop(c);
     return true;
@@ -85,7 +88,6 @@ bool h_fcmov(struct cpu *c, const struct uop *u)
             x87_set(c, 0, F80_INDEFINITE);
         return true;
     }
-    clear_c1(c);
     if (flags_cond(c, condition[u->scale]))
         x87_set(c, 0, x87_get(c, u->a));
     return true;
@@ -97,6 +99,7 @@ bool h_ffree(struct cpu *c, const struct uop *u)
     if (!x87_begin(c))
         return false;
     x87_note(c, u);
+    clear_c1(c);
     c->s.ftw &= (uint8_t) ~(1u << x87_index(c, u->a));
     if (u->scale)
         x87_pop(c);
