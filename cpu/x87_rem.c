@@ -11,6 +11,8 @@ struct f80 f80_scale(struct fp *x, struct f80 a, struct f80 by)
         return f80_invalid(x);
     if ((u.den || v.den) && fp_raise(x, FP_DENORMAL))
         return a;
+    if (u.kind == K_FINITE && v.kind == K_ZERO && u.den && u.exp == 1 - F80_BIAS)
+        a.exp++; /* a pseudo-denormal becomes normal */
     if (u.kind != K_FINITE || v.kind == K_ZERO)
         return a;
     if (v.kind == K_INF)

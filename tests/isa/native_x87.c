@@ -2,6 +2,7 @@
  * state after it. Transcendental results may differ by ULPS; their C1 is not compared.
  *
  * Usage: native_x87 [millions of cases [seed [opcode modrm]]] (hexadecimal opcode and modrm) */
+#include "cpu/flags.h"
 #include "cpu/helpers.h"
 #include "cpu/x87.h"
 #include "native_fp.h"
