@@ -251,7 +251,9 @@ struct cpu_apic {
 #define TRAIL 32 /* power of two */
 
 struct tlb;
+struct block;
 struct block_cache;
+struct jump_entry;
 
 struct cpu {
     struct cpu_state s;
@@ -269,6 +271,17 @@ struct cpu {
     struct fault fault;
     uint32_t insn_index; /* of the running block: instructions begun before this one */
     bool single;         /* the running block has one instruction */
+
+    /* The run in progress: the interpreter's own (interp.h). */
+    struct block *block;     /* that runs; NULL between runs */
+    struct jump_entry *jump; /* virtual address → block; owned by the block cache */
+    uint64_t limit;          /* icount at which the run ends */
+    uint64_t rmw;            /* between LDW and STW: host address, or 0 and … */
+    uint64_t rmw_la;         /* … the linear address */
+    struct block *link_from; /* the block whose exit link_which led nowhere yet, or NULL */
+    uint8_t link_which;
+    bool link_near; /* it stays on the page */
+    uint8_t leave;  /* enum interp_leave: why the interpreter came back */
 
     struct tlb *tlb;            /* owned */
     struct block_cache *blocks; /* owned, or shared between CPUs by the engine */

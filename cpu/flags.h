@@ -16,11 +16,15 @@ enum cc_kind {
     CC_LOGIC, /* CF = OF = AF = 0 */
     CC_INC,   /* src = old CF */
     CC_DEC,   /* src = old CF */
+    CC_MIX,   /* SF ZF PF of dst; src has CF, AF and OF at their places */
 };
 #define CC_NONE 0
 
 /* The six arithmetic flags at their places. */
 uint32_t flags_arith(const struct cpu *c);
+
+/* CF alone. */
+bool flags_carry(const struct cpu *c);
 
 /* The whole of EFLAGS/RFLAGS. */
 static inline uint64_t flags_get(const struct cpu *c)

@@ -55,6 +55,9 @@ struct lift {
     unsigned count, capacity;
 };
 
+/* Number of the general register of a register operand, without ISA_HIGH. */
+#define LIFT_REG(o) ((o)->reg & 0xfu)
+
 /* Appends a uop with every other field zero and R_ZERO where a register is not named. */
 struct uop *lift_emit(struct lift *l, unsigned op, unsigned dst, unsigned a, unsigned b,
                       int64_t imm);
@@ -86,5 +89,53 @@ void lift_ea(struct lift *l, unsigned dst);
  * Before the call s.rip and next_rip are those of the instruction. */
 void lift_help(struct lift *l);
 struct uop *lift_call(struct lift *l, uop_helper *fn);
+/* The same for a function that neither faults nor looks at rip: quicker, and flags are not kept
+ * for it. `sets`: F_* that it always writes; `reads`: does it depend on the old flags? */
+struct uop *lift_call_quiet(struct lift *l, uop_helper *fn, unsigned sets, bool reads);
+
+/* Vector operands, `size` bytes (1..32). lift_load_vec: the memory operand into vector register
+ * vreg (16 and 17 are the temporaries), the rest of its 32 bytes zero. Stores come last. */
+void lift_load_vec(struct lift *l, unsigned vreg, unsigned size);
+void lift_store_vec(struct lift *l, unsigned vreg, unsigned size);
+
+/* General operands. Loads operand i (register, memory, immediate) for reading as `size` bytes, and
+ * returns the register that holds it; bits above `size` may be anything. */
+unsigned lift_get(struct lift *l, unsigned i);
+/* Writes register `from` to operand i, which is a register or memory: the instruction's last
+ * write. Bits above the operand's size are not looked at. */
+void lift_put(struct lift *l, unsigned i, unsigned from);
+/* Memory accesses of `size` bytes at the memory operand, zero-extended. */
+void lift_load(struct lift *l, unsigned dst, unsigned size);
+void lift_store(struct lift *l, unsigned from, unsigned size);
+/* Number of the addressing form for the memory operand. */
+unsigned lift_form(const struct lift *l);
+/* Read-modify-write of the memory operand: lift_load_rmw() returns the temporary with the old
+ * value, lift_store_rmw() writes. Between them no uop may fault. */
+unsigned lift_load_rmw(struct lift *l, unsigned size);
+void lift_store_rmw(struct lift *l, unsigned from, unsigned size);
+/* dst = the offset a + (b << scale) + imm in segment in->seg, loaded as `size` bytes. */
+void lift_load_at(struct lift *l, unsigned dst, unsigned a, unsigned b, int64_t imm, unsigned size);
+/* The last uop that has set flags, if it is in this block and sets them as a whole; else NULL. */
+const struct uop *lift_flag_setter(const struct lift *l);
+/* Emits uops after which `dst`, which is returned, is 1 if condition 0..15 is true, else 0. */
+unsigned lift_cond(struct lift *l, unsigned cond);
+/* UC_* of a condition, or UC_COUNT for O, NO, P, NP. */
+unsigned lift_uc(unsigned cond);
+
+/* log2 of 1, 2, 4, 8. */
+static inline unsigned lg_size(unsigned size)
+{
+    return (unsigned)__builtin_ctz(size);
+}
+
+struct block;
+/* Lifts a block from `bytes` (n of them, to the page's end) for `key` into uops; fills what the
+ * lifter knows of the block (block.h). `max`: at most so many instructions. */
+struct lifted {
+    unsigned uop_count, insn_count, bytes;
+    bool crosses; /* the first instruction does not end within n: more bytes are needed */
+};
+void lift_block(const struct cpu *c, struct lifted *out, struct uop *uops, unsigned capacity,
+                const uint8_t *bytes, size_t n, uint32_t key, unsigned max);
 
 #endif

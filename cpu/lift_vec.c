@@ -3,7 +3,7 @@
  * A vector operand in memory goes through vector temporary VEC_T0, an MMX or general one through a
  * general temporary. Loads come first and stores last, so that nothing has changed when they fault;
  * the operation between them faults only by an exception of its own (lifter vec_fp). */
-#include "cpu/lift.h"
+#include "cpu/lifters.h"
 #include "cpu/mem.h"
 #include "cpu/vec.h"
 #include "cpu/x87.h"

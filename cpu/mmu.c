@@ -3,6 +3,7 @@
  * Every access ends in page_get(), which translates one page for one kind of access, sets accessed
  * and dirty bits, and fills the TLB with what later accesses may do without asking. An access that
  * crosses a page asks for both before it touches either. */
+#include "cpu/block.h"
 #include "cpu/debug.h"
 #include "cpu/mem.h"
 #include "cpu/walk.h"
@@ -221,9 +222,7 @@ static bool may_store(struct cpu *c, const struct page *p, unsigned offset, unsi
         return false;
     if (!p->flags || !(*p->flags & PAGE_CODE))
         return true;
-    if (c->bus->code_write)
-        c->bus->code_write(c->bus->opaque, p->paddr + offset, n);
-    return true;
+    return blocks_written(c, p->paddr + offset, n);
 }
 
 static uint64_t device_read(struct cpu *c, const struct page *p, unsigned offset, unsigned size)

@@ -1,0 +1,540 @@
+#include "cpu/block.h"
+
+#include <stdlib.h>
+
+#include "cpu/lift.h"
+#include "cpu/mem.h"
+
+#define BUCKETS      (1u << 14)
+#define PAGE_BUCKETS (1u << 11)
+#define GRAIN        128 /* bytes; blocks' sizes are multiples */
+#define CLASSES      ((sizeof(struct block) + BLOCK_UOPS * sizeof(struct uop)) / GRAIN + 2)
+#define DEAD_MAX     (4u << 20) /* bytes of dead blocks that are worth a reclaim */
+
+/* A physical page that has blocks. */
+struct code_page {
+    uint64_t paddr;
+    uint64_t lines; /* bit n: some block has bytes in [64 n, 64 n + 64) of it */
+    struct block *first;
+    struct code_page *next; /* in its bucket, or free */
+};
+
+struct block_cache {
+    struct cpu *cpus[CPU_MAX];
+    unsigned count;
+    struct bus *bus;
+    char *memory;
+    size_t size, used;
+    struct block *free[CLASSES]; /* by size, chained by dead_next */
+    struct block *dead;
+    size_t dead_bytes;
+    struct block *bucket[BUCKETS];
+    struct code_page *pages[PAGE_BUCKETS], *free_pages;
+    struct block nowhere; /* what empty jump entries point at */
+    struct block_stats stats;
+    struct uop scratch[BLOCK_UOPS];
+};
+
+static unsigned hash(uint64_t paddr, uint32_t key)
+{
+    return (unsigned)(paddr ^ paddr >> 14 ^ key * 0x9e3779b1u >> 18) & (BUCKETS - 1);
+}
+
+static struct code_page **page_slot(struct block_cache *k, uint64_t paddr)
+{
+    uint64_t page = paddr & ~(uint64_t)(PAGE_SIZE - 1);
+    struct code_page **p = &k->pages[paddr >> PAGE_SHIFT & (PAGE_BUCKETS - 1)];
+    while (*p && (*p)->paddr != page)
+        p = &(*p)->next;
+    return p;
+}
+
+static void clear_jumps(struct block_cache *k)
+{
+    for (unsigned i = 0; i < k->count; i++) {
+        for (unsigned j = 0; j < 1u << JUMP_BITS; j++)
+            k->cpus[i]->jump[j] = (struct jump_entry){.la = ~0ull, .block = &k->nowhere};
+        k->cpus[i]->link_from = NULL;
+    }
+}
+
+struct block_cache *blocks_new(struct cpu **cpus, unsigned count, size_t bytes)
+{
+    struct block_cache *k = xcalloc(1, sizeof *k);
+    k->memory = xcalloc(1, bytes);
+    k->size = bytes;
+    k->count = count;
+    k->bus = cpus[0]->bus;
+    k->nowhere.key = KEY_DEAD;
+    for (unsigned i = 0; i < count; i++) {
+        k->cpus[i] = cpus[i];
+        cpus[i]->blocks = k;
+        cpus[i]->jump = xcalloc(1u << JUMP_BITS, sizeof *cpus[i]->jump);
+    }
+    clear_jumps(k);
+    return k;
+}
+
+void blocks_free(struct block_cache *k)
+{
+    blocks_flush(k);
+    for (struct code_page *p = k->free_pages, *next; p; p = next) {
+        next = p->next;
+        free(p);
+    }
+    for (unsigned i = 0; i < k->count; i++) {
+        free(k->cpus[i]->jump);
+        k->cpus[i]->jump = NULL;
+        k->cpus[i]->blocks = NULL;
+    }
+    free(k->memory);
+    free(k);
+}
+
+const struct block_stats *blocks_stats(const struct block_cache *k)
+{
+    return &k->stats;
+}
+
+/* Pages and their blocks. */
+
+/* Which of the block's two pages is `page`? */
+static unsigned page_side(const struct block *b, uint64_t page)
+{
+    return (b->paddr & ~(uint64_t)(PAGE_SIZE - 1)) == page ? 0 : 1;
+}
+
+/* First and last byte of b on its side's page, as offsets in it. */
+static void page_span(const struct block *b, unsigned side, unsigned *first, unsigned *last)
+{
+    unsigned off = b->paddr & (PAGE_SIZE - 1), end = off + b->bytes - 1;
+    *first = side ? 0 : off;
+    *last = side ? end - PAGE_SIZE : end < PAGE_SIZE ? end : PAGE_SIZE - 1;
+}
+
+static uint64_t lines_of(unsigned first, unsigned last)
+{
+    return ~0ull >> (63 - last / 64) & ~0ull << first / 64;
+}
+
+static void page_add(struct block_cache *k, struct block *b, unsigned side)
+{
+    uint64_t page = (side ? b->paddr2 : b->paddr) & ~(uint64_t)(PAGE_SIZE - 1);
+    struct code_page **slot = page_slot(k, page), *p = *slot;
+    unsigned first, last;
+    if (!p) {
+        bool writable;
+        uint8_t *flags;
+        p = k->free_pages;
+        if (p)
+            k->free_pages = p->next;
+        else
+            p = xcalloc(1, sizeof *p);
+        *p = (struct code_page){.paddr = page};
+        *slot = p;
+        bus_page(k->bus, page, &writable, &flags);
+        if (flags)
+            *flags |= PAGE_CODE;
+        for (unsigned i = 0; i < k->count; i++)
+            tlb_protect_code(k->cpus[i], page);
+    }
+    b->page_next[side] = p->first;
+    p->first = b;
+    page_span(b, side, &first, &last);
+    p->lines |= lines_of(first, last);
+}
+
+/* Takes b from the list of one of its pages, and gives the page up if it was the last. */
+static void page_remove(struct block_cache *k, struct block *b, unsigned side)
+{
+    uint64_t page = (side ? b->paddr2 : b->paddr) & ~(uint64_t)(PAGE_SIZE - 1);
+    struct code_page **slot = page_slot(k, page), *p = *slot;
+    struct block **at = &p->first;
+    uint64_t lines = 0;
+    while (*at != b)
+        at = &(*at)->page_next[page_side(*at, page)];
+    *at = b->page_next[side];
+    for (struct block *o = p->first; o; o = o->page_next[page_side(o, page)]) {
+        unsigned first, last;
+        page_span(o, page_side(o, page), &first, &last);
+        lines |= lines_of(first, last);
+    }
+    p->lines = lines;
+    if (!p->first) {
+        bool writable;
+        uint8_t *flags;
+        bus_page(k->bus, page, &writable, &flags);
+        if (flags)
+            *flags &= (uint8_t)~PAGE_CODE;
+        *slot = p->next;
+        p->next = k->free_pages;
+        k->free_pages = p;
+    }
+}
+
+/* Links. */
+
+static void unlink_exit(struct block *b, unsigned which)
+{
+    struct block_link *l = &b->link[which], **at;
+    b->to[which] = NULL;
+    if (!l->target)
+        return;
+    for (at = &l->target->in; *at != l; at = &(*at)->next)
+        ;
+    *at = l->next;
+    l->target = NULL;
+}
+
+/* Memory of `size` bytes, a multiple of GRAIN, or NULL. */
+static void *take(struct block_cache *k, size_t size)
+{
+    struct block *b = k->free[size / GRAIN];
+    if (b) {
+        k->free[size / GRAIN] = b->dead_next;
+        return b;
+    }
+    if (k->size - k->used < size)
+        return NULL;
+    b = (struct block *)(k->memory + k->used);
+    k->used += size;
+    return b;
+}
+
+static void bury(struct block_cache *k, struct block *b)
+{
+    b->key = KEY_DEAD;
+    b->dead_next = k->dead;
+    k->dead = b;
+    k->dead_bytes += b->size;
+}
+
+static void drop(struct block_cache *k, struct block *b)
+{
+    struct block **at = &k->bucket[hash(b->paddr, b->key)];
+    while (*at != b)
+        at = &(*at)->hash_next;
+    *at = b->hash_next;
+    page_remove(k, b, 0);
+    if (b->paddr2 != ~0ull)
+        page_remove(k, b, 1);
+    while (b->in)
+        unlink_exit(b->in->owner, (unsigned)(b->in - b->in->owner->link));
+    for (unsigned w = 0; w < 2; w++) {
+        unlink_exit(b, w);
+        if (b->guard[w])
+            bury(k, b->guard[w]);
+    }
+    k->stats.dropped++;
+    bury(k, b);
+}
+
+void blocks_flush(struct block_cache *k)
+{
+    for (unsigned i = 0; i < BUCKETS; i++)
+        while (k->bucket[i])
+            drop(k, k->bucket[i]);
+    k->stats.flushes++;
+}
+
+void blocks_remap(struct block_cache *k)
+{
+    blocks_flush(k);
+    for (unsigned i = 0; i < k->count; i++)
+        tlb_flush(k->cpus[i]);
+}
+
+void blocks_reclaim(struct block_cache *k)
+{
+    size_t live = k->used;
+    clear_jumps(k);
+    for (struct block *b = k->dead, *next; b; b = next) {
+        next = b->dead_next;
+        b->dead_next = k->free[b->size / GRAIN];
+        k->free[b->size / GRAIN] = b;
+    }
+    live -= k->dead_bytes;
+    k->dead = NULL;
+    k->dead_bytes = 0;
+    for (unsigned i = 0; i < CLASSES; i++)
+        for (struct block *b = k->free[i]; live && b; b = b->dead_next)
+            live -= b->size;
+    if (!live) { /* begin anew, without holes */
+        memset(k->free, 0, sizeof k->free);
+        k->used = 0;
+    }
+}
+
+/* A block with room for n uops; makes room when there is none. No uop runs. */
+static struct block *allocate(struct block_cache *k, unsigned n)
+{
+    size_t size = align_up(sizeof(struct block) + n * sizeof(struct uop), GRAIN);
+    struct block *b = k->dead_bytes > DEAD_MAX ? NULL : take(k, size);
+    if (!b) {
+        blocks_reclaim(k);
+        b = take(k, size);
+    }
+    if (!b) {
+        blocks_flush(k);
+        blocks_reclaim(k);
+        b = take(k, size);
+        CHECK(b);
+    }
+    *b = (struct block){.uops = (struct uop *)(b + 1), .paddr2 = ~0ull, .size = (uint32_t)size};
+    b->link[0].owner = b->link[1].owner = b;
+    return b;
+}
+
+void blocks_link(struct cpu *c, struct block *b)
+{
+    struct block *from = c->link_from, *g;
+    unsigned which = c->link_which;
+    uint64_t stamp = c->tlb->generation ^ (uint64_t)c->index << 56;
+    c->link_from = NULL;
+    if (!from || from->key != b->key || (b->key & KEY_SINGLE) || !b->kept || !from->kept ||
+        !((b->key & KEY_FLAT_CS) || (b->key & KEY_CODE) == ISA_64))
+        return;
+    unlink_exit(from, which);
+    if (c->link_near && from->paddr2 == ~0ull && b->paddr2 == ~0ull) {
+        from->to[which] = b;
+    } else {
+        g = from->guard[which];
+        if (!g) {
+            struct block_cache *k = c->blocks;
+            size_t size = align_up(sizeof *g + sizeof(struct uop), GRAIN);
+            g = take(k, size);
+            if (!g)
+                return;
+            *g = (struct block){.uops = (struct uop *)(g + 1),
+                                .size = (uint32_t)size,
+                                .bytes = (uint16_t)which,
+                                .key = from->key};
+            g->uops[0] = (struct uop){.op = UOP_GUARD, .a = R_ZERO, .b = R_ZERO};
+            g->link[0].owner = from;
+            from->guard[which] = g;
+        }
+        g->guarded = b;
+        g->stamp = stamp;
+        from->to[which] = g;
+    }
+    struct block_link *l = &from->link[which];
+    l->target = b;
+    l->next = b->in;
+    b->in = l;
+}
+
+/* Making and finding. */
+
+struct fetch {
+    uint64_t la, paddr;
+    const uint8_t *host; /* of the byte at la, or NULL */
+    uint32_t key;
+};
+
+static struct block *finish(struct block_cache *k, const struct lifted *l, const struct fetch *f,
+                            uint64_t paddr2)
+{
+    struct block *b = allocate(k, l->uop_count);
+    unsigned code = f->key & KEY_CODE;
+    memcpy(b->uops, k->scratch, l->uop_count * sizeof(struct uop));
+    b->insns = (uint16_t)l->insn_count;
+    b->bytes = (uint16_t)l->bytes;
+    b->key = f->key;
+    b->paddr = f->paddr;
+    b->paddr2 = paddr2;
+    b->mask[0] = code == ISA_64 ? ~0ull : 0xffffffff;
+    b->mask[1] = code == ISA_16 ? 0xffff : b->mask[0];
+    k->stats.lifted++;
+    return b;
+}
+
+/* Puts a block where it is found again. */
+static void insert(struct block_cache *k, struct block *b)
+{
+    unsigned h = hash(b->paddr, b->key);
+    b->kept = true;
+    b->hash_next = k->bucket[h];
+    k->bucket[h] = b;
+    page_add(k, b, 0);
+    if (b->paddr2 != ~0ull)
+        page_add(k, b, 1);
+}
+
+/* A block that nobody finds again: dead from the start, but it can run. */
+static void use_once(struct block_cache *k, struct block *b)
+{
+    uint32_t key = b->key;
+    bury(k, b);
+    b->key = key;
+}
+
+/* Can what is made from this page be kept? Only if writes to it are seen, or there are none. */
+static bool keepable(struct block_cache *k, uint64_t paddr)
+{
+    bool writable;
+    uint8_t *flags;
+    return bus_page(k->bus, paddr, &writable, &flags) && (flags || !writable);
+}
+
+static struct block *make_crossing(struct cpu *c, const struct fetch *f, size_t n)
+{
+    struct block_cache *k = c->blocks;
+    struct lifted l;
+    uint8_t bytes[2 * ISA_MAX_LEN + 2];
+    const uint8_t *host;
+    uint64_t paddr2, mask = (f->key & KEY_CODE) == ISA_64 ? ~0ull : 0xffffffff;
+    memcpy(bytes, f->host, n);
+    if (!mmu_fetch(c, (f->la + n) & mask, &paddr2, &host))
+        return NULL;
+    for (unsigned i = 0; i < ISA_MAX_LEN + 1; i++)
+        bytes[n + i] = host ? host[i] : (uint8_t)bus_read(k->bus, paddr2 + i, 1);
+    lift_block(c, &l, k->scratch, BLOCK_UOPS, bytes, n + ISA_MAX_LEN + 1, f->key, 1);
+    CHECK(!l.crosses);
+    bool both = l.bytes > n;
+    struct block *b = finish(k, &l, f, both ? paddr2 : ~0ull);
+    if (keepable(k, f->paddr) &&
+        (!both || (keepable(k, paddr2) && (paddr2 ^ f->paddr) >= PAGE_SIZE)))
+        insert(k, b);
+    else
+        use_once(k, b);
+    return b;
+}
+
+static struct block *make(struct cpu *c, struct fetch *f)
+{
+    struct block_cache *k = c->blocks;
+    struct lifted l;
+    uint8_t bytes[ISA_MAX_LEN];
+    size_t n = PAGE_SIZE - (f->paddr & (PAGE_SIZE - 1));
+    unsigned max = f->key & KEY_SINGLE ? 1 : BLOCK_INSNS;
+    bool keep = f->host && keepable(k, f->paddr);
+    if (!f->host) { /* a device's memory: one instruction, fetched each time */
+        n = min_u64(n, sizeof bytes);
+        for (unsigned i = 0; i < n; i++)
+            bytes[i] = (uint8_t)bus_read(k->bus, f->paddr + i, 1);
+        f->host = bytes;
+    }
+    lift_block(c, &l, k->scratch, BLOCK_UOPS, f->host, n, f->key, keep ? max : 1);
+    if (l.crosses)
+        return make_crossing(c, f, n);
+    struct block *b = finish(k, &l, f, ~0ull);
+    if (keep)
+        insert(k, b);
+    else
+        use_once(k, b);
+    return b;
+}
+
+static struct block *search(struct block_cache *k, uint64_t paddr, uint32_t key)
+{
+    struct block *b = k->bucket[hash(paddr, key)];
+    while (b && (b->paddr != paddr || b->key != key))
+        b = b->hash_next;
+    return b;
+}
+
+static bool fetch_fault(struct cpu *c, uint64_t ip)
+{
+    return cpu_fault_err(c, EXC_GP, 0, "fetch at %llx, beyond what CS allows", ip, 0);
+}
+
+struct block *blocks_find(struct cpu *c, uint32_t extra)
+{
+    const struct seg *cs = &c->s.seg[SEG_CS];
+    uint64_t ip = c->s.rip, paddr2;
+    const uint8_t *host2;
+    struct fetch f = {.la = ip, .key = c->key | (uint32_t)c->cpl << KEY_CPL_SHIFT | extra};
+    bool code64 = (f.key & KEY_CODE) == ISA_64, limited = !code64 && !(f.key & KEY_FLAT_CS);
+    struct jump_entry *e;
+    struct block *b;
+    if (!code64)
+        f.la = (uint32_t)(ip + cs->base);
+    if (code64 ? sext(ip, 48) != (int64_t)ip : limited && ip > cs->limit)
+        return fetch_fault(c, ip), NULL;
+    e = &c->jump[jump_hash(f.la)];
+    b = e->block;
+    if (e->la != f.la || e->stamp != c->tlb->generation || b->key != f.key) {
+        if (!mmu_fetch(c, f.la, &f.paddr, &f.host))
+            return NULL;
+        b = search(c->blocks, f.paddr, f.key);
+        if (b && b->paddr2 != ~0ull) {
+            unsigned n = PAGE_SIZE - (f.la & (PAGE_SIZE - 1));
+            if (!mmu_fetch(c, code64 ? f.la + n : (uint32_t)(f.la + n), &paddr2, &host2))
+                return NULL;
+            if (paddr2 != b->paddr2) {
+                drop(c->blocks, b);
+                b = NULL;
+            }
+        }
+        if (!b) {
+            if (f.host)
+                f.host += f.paddr & (PAGE_SIZE - 1);
+            b = make(c, &f);
+        }
+        if (!b)
+            return NULL;
+        if (!(f.key & KEY_SINGLE) && b->kept)
+            *e = (struct jump_entry){.la = f.la, .stamp = c->tlb->generation, .block = b};
+    }
+    if (limited && ip + b->bytes - 1 > cs->limit) {
+        if (b->insns > 1)
+            return blocks_find(c, extra | KEY_SINGLE);
+        return fetch_fault(c, ip), NULL;
+    }
+    return b;
+}
+
+/* Writes. */
+
+static bool overlaps(const struct block *b, uint64_t page, unsigned first, unsigned last)
+{
+    unsigned bf, bl;
+    page_span(b, page_side(b, page), &bf, &bl);
+    return bf <= last && first <= bl;
+}
+
+/* Drops what has bytes in [paddr, paddr + len), which is inside one page. */
+static void invalidate_page(struct block_cache *k, uint64_t paddr, uint64_t len)
+{
+    uint64_t page = paddr & ~(uint64_t)(PAGE_SIZE - 1);
+    unsigned first = paddr & (PAGE_SIZE - 1), last = first + (unsigned)len - 1;
+    struct code_page *p = *page_slot(k, page);
+    if (!p || !(p->lines & lines_of(first, last)))
+        return;
+    for (struct block *b = p->first, *next; b; b = next) {
+        next = b->page_next[page_side(b, page)];
+        if (overlaps(b, page, first, last))
+            drop(k, b);
+    }
+}
+
+void blocks_invalidate(struct block_cache *k, uint64_t paddr, uint64_t len)
+{
+    while (len) {
+        uint64_t n = min_u64(len, PAGE_SIZE - (paddr & (PAGE_SIZE - 1)));
+        invalidate_page(k, paddr, n);
+        paddr += n;
+        len -= n;
+    }
+}
+
+bool blocks_written(struct cpu *c, uint64_t paddr, uint64_t len)
+{
+    struct block_cache *k = c->blocks;
+    uint64_t page = paddr & ~(uint64_t)(PAGE_SIZE - 1);
+    unsigned first = paddr & (PAGE_SIZE - 1), last = first + (unsigned)len - 1;
+    struct block *b = c->block;
+    if (!k)
+        return true;
+    struct code_page *p = *page_slot(k, page);
+    if (!p || !(p->lines & lines_of(first, last)))
+        return true;
+    if (b && b->insns > 1 && b->key != KEY_DEAD &&
+        ((b->paddr ^ page) < PAGE_SIZE || (b->paddr2 ^ page) < PAGE_SIZE) &&
+        overlaps(b, page, first, last)) {
+        c->fault.vector = EXC_RESTART;
+        return false;
+    }
+    invalidate_page(k, paddr, len);
+    return true;
+}

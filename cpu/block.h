@@ -1,0 +1,99 @@
+/* Blocks: runs of guest instructions lifted to uops, and where they are kept.
+ *
+ * A block is found by the physical address of its first byte and a key: the mode it was lifted for
+ * (KEY_*) and the CPL. It ends at a branch, at an instruction that may change the mode, at the
+ * page's end or after BLOCK_INSNS instructions. An instruction that crosses a page is a block by
+ * itself and remembers both physical pages.
+ *
+ * Invariants:
+ *  - while a page of RAM has blocks, its page_flags entry has PAGE_CODE and no TLB entry lets a
+ *    store past the slow path, so that every write comes to blocks_written() or
+ *    blocks_invalidate();
+ *  - a dropped block is dead (key KEY_DEAD) and linked from nowhere, but its memory stays until
+ *    blocks_reclaim(), which an engine calls when no uop of any block runs;
+ *  - links between blocks of one page need no check: the page is mapped if the code on it runs.
+ *    Links to other pages go through a guard that compares the TLB's generation. */
+#ifndef ISHI_CPU_BLOCK_H
+#define ISHI_CPU_BLOCK_H
+
+#include "cpu/uop.h"
+
+#define BLOCK_INSNS 64  /* at most so many instructions a block */
+#define BLOCK_UOPS  320 /* at most so many uops */
+
+#define KEY_CPL_SHIFT 24
+#define KEY_DEAD      0xffffffffu
+
+struct block;
+
+/* One end of a block: who leads to whom. */
+struct block_link {
+    struct block *owner, *target; /* target NULL: not linked */
+    struct block_link *next;      /* that leads to the same target */
+};
+
+struct block {
+    struct uop *uops;
+    uint16_t insns; /* instructions; 0 for a guard */
+    uint16_t bytes; /* of guest code */
+    uint32_t key;
+    /* By exit: 0 is behind the block or not taken, 1 is taken. */
+    struct block *to[2]; /* where it goes on, perhaps a guard; NULL: not known yet */
+    uint64_t mask[2];    /* of the offset in CS there: 16, 32 or 64 bits */
+
+    /* A guard: what it leads to, under which stamp. */
+    uint64_t stamp;
+    struct block *guarded;
+
+    struct block_link link[2];
+    uint64_t paddr, paddr2; /* of the first byte; of the second page's first, or ~0 */
+    struct block *hash_next;
+    struct block *page_next[2]; /* other blocks of the first and the second page */
+    struct block_link *in;      /* links that lead here */
+    struct block *dead_next;
+    struct block *guard[2]; /* of its exits, made when needed */
+    uint32_t size;          /* of its memory */
+    bool kept;              /* can be found again; else it is for one run */
+};
+
+/* Where an indirect branch last went. */
+#define JUMP_BITS 12
+struct jump_entry {
+    uint64_t la, stamp;
+    struct block *block; /* never NULL: an empty entry has la ~0 */
+    uint64_t unused;
+};
+
+static inline unsigned jump_hash(uint64_t la)
+{
+    return (unsigned)(la ^ la >> JUMP_BITS) & ((1u << JUMP_BITS) - 1);
+}
+
+/* A cache for up to `count` CPUs that share `bus`. `bytes`: of memory for blocks. */
+struct block_cache *blocks_new(struct cpu **cpus, unsigned count, size_t bytes);
+void blocks_free(struct block_cache *k);
+
+/* The block at s.rip in c's present mode; `extra` is or'ed to the key (KEY_SINGLE). NULL: fault. */
+struct block *blocks_find(struct cpu *c, uint32_t extra);
+
+/* Makes the exit that the CPU took last (c->link_from) lead to b from now on, if it may. */
+void blocks_link(struct cpu *c, struct block *b);
+
+/* A store of the running CPU, before it is done, to a page with PAGE_CODE; not across pages.
+ * False: it hits the running block, which has other instructions: EXC_RESTART. */
+bool blocks_written(struct cpu *c, uint64_t paddr, uint64_t len);
+/* A write by anyone else; any length. */
+void blocks_invalidate(struct block_cache *k, uint64_t paddr, uint64_t len);
+/* Drops everything. */
+void blocks_flush(struct block_cache *k);
+/* The bus's map or the A20 gate changed: drops all blocks and translations. */
+void blocks_remap(struct block_cache *k);
+/* Frees what is dead. Not while uops run. */
+void blocks_reclaim(struct block_cache *k);
+
+struct block_stats {
+    uint64_t lifted, dropped, flushes;
+};
+const struct block_stats *blocks_stats(const struct block_cache *k);
+
+#endif

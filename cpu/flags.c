@@ -1,0 +1,91 @@
+#include "cpu/flags.h"
+
+/* The result and the sign bit of the lazy operation, cut to its size. */
+struct lazy {
+    uint64_t dst, src, msb;
+};
+
+static struct lazy lazy(const struct cpu *c)
+{
+    unsigned bits = 8u << (c->s.cc_op & 3);
+    uint64_t mask = ~0ull >> (64 - bits);
+    return (struct lazy){c->s.cc_dst & mask, c->s.cc_src & mask, BIT(bits - 1)};
+}
+
+static uint32_t zsp(const struct lazy *l)
+{
+    uint32_t f = __builtin_parity((uint8_t)l->dst) ? 0 : F_P;
+    if (!l->dst)
+        f |= F_Z;
+    if (l->dst & l->msb)
+        f |= F_S;
+    return f;
+}
+
+uint32_t flags_arith(const struct cpu *c)
+{
+    struct lazy l = lazy(c);
+    uint64_t a, mask = l.msb | (l.msb - 1);
+    switch (c->s.cc_op >> 2) {
+    case CC_ADD:
+        a = (l.dst - l.src) & mask;
+        return zsp(&l) | (l.dst < l.src ? F_C : 0) | (uint32_t)((a ^ l.src ^ l.dst) & F_A) |
+               ((a ^ l.dst) & (l.src ^ l.dst) & l.msb ? F_O : 0);
+    case CC_SUB:
+        a = (l.dst + l.src) & mask;
+        return zsp(&l) | (a < l.src ? F_C : 0) | (uint32_t)((a ^ l.src ^ l.dst) & F_A) |
+               ((a ^ l.src) & (a ^ l.dst) & l.msb ? F_O : 0);
+    case CC_LOGIC: return zsp(&l);
+    case CC_INC:
+        return zsp(&l) | (uint32_t)(c->s.cc_src & F_C) | (l.dst & 0xf ? 0 : F_A) |
+               (l.dst == l.msb ? F_O : 0);
+    case CC_DEC:
+        return zsp(&l) | (uint32_t)(c->s.cc_src & F_C) | ((l.dst & 0xf) == 0xf ? F_A : 0) |
+               (l.dst == l.msb - 1 ? F_O : 0);
+    case CC_MIX: return zsp(&l) | (uint32_t)(c->s.cc_src & (F_C | F_A | F_O));
+    default: return (uint32_t)(c->s.rflags & F_OSZAPC);
+    }
+}
+
+bool flags_carry(const struct cpu *c)
+{
+    struct lazy l;
+    switch (c->s.cc_op >> 2) {
+    case CC_ADD: l = lazy(c); return l.dst < l.src;
+    case CC_SUB: l = lazy(c); return ((l.dst + l.src) & (l.msb | (l.msb - 1))) < l.src;
+    case CC_LOGIC: return false;
+    case CC_INC:
+    case CC_DEC:
+    case CC_MIX: return c->s.cc_src & F_C;
+    default: return c->s.rflags & F_C;
+    }
+}
+
+bool flags_cond(const struct cpu *c, unsigned cond)
+{
+    uint32_t f;
+    bool r;
+    switch (cond >> 1) {
+    case 0: r = flags_arith(c) & F_O; break;
+    case 1: r = flags_carry(c); break;
+    case 2: r = flags_arith(c) & F_Z; break;
+    case 3: r = flags_arith(c) & (F_C | F_Z); break;
+    case 4: r = flags_arith(c) & F_S; break;
+    case 5: r = flags_arith(c) & F_P; break;
+    default:
+        f = flags_arith(c);
+        r = !(f & F_S) != !(f & F_O);
+        if (cond >> 1 == 7)
+            r |= !!(f & F_Z);
+    }
+    return r != (cond & 1);
+}
+
+void flags_set(struct cpu *c, uint64_t v)
+{
+    uint64_t changed = c->s.rflags ^ v;
+    c->s.rflags = v | EF_FIXED;
+    c->s.cc_op = CC_NONE;
+    if (changed & (EF_VM | EF_TF | EF_AC | EF_IF | EF_RF))
+        cpu_mode_changed(c);
+}

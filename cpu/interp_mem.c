@@ -1,0 +1,375 @@
+/* Handlers of memory accesses and of the flat stack. The fast path is one compare against the
+ * TLB entry's tag; all else goes to access_slow(), by uop. */
+#include "cpu/interp.h"
+#include "cpu/lift.h"
+
+#define NOINLINE __attribute__((noinline))
+
+/* Offset in the segment and linear address of the memory operand; checks the segment. */
+static bool operand_la(struct cpu *c, const struct uop *u, unsigned size, unsigned acc,
+                       uint64_t *la)
+{
+    uint64_t off = R(u->a) + (R(u->b) << u->scale) + (uint64_t)u->imm;
+    if (u->asize < 8)
+        off &= ~0ull >> (64 - 8 * u->asize);
+    return seg_linear(c, u->seg, off, size, acc, la);
+}
+
+/* Puts a loaded value where the kind of load wants it. */
+static void load_put(struct cpu *c, const struct uop *u, uint64_t v)
+{
+    uint64_t *r = &R(u->dst);
+    switch ((u->op - UOP_LD) / FORM_COUNT * FORM_COUNT + UOP_LD) {
+    case UOP_LDM8_B64: *r = (*r & ~0xffull) | v; break;
+    case UOP_LDM16_B64: *r = (*r & ~0xffffull) | v; break;
+    case UOP_LDS8_32_B64: *r = (uint32_t)(int8_t)v; break;
+    case UOP_LDS8_64_B64: *r = (uint64_t)(int8_t)v; break;
+    case UOP_LDS16_32_B64: *r = (uint32_t)(int16_t)v; break;
+    case UOP_LDS16_64_B64: *r = (uint64_t)(int16_t)v; break;
+    case UOP_LDS32_64_B64: *r = (uint64_t)(int32_t)v; break;
+    default: *r = v;
+    }
+}
+
+static NOINLINE bool load_slow(struct cpu *c, const struct uop *u)
+{
+    uint64_t la, v;
+    interp_mark(c, u);
+    if (!operand_la(c, u, u->size, ACC_READ, &la) || !lin_load(c, la, u->size, &v))
+        return false;
+    load_put(c, u, v);
+    return true;
+}
+
+static NOINLINE bool store_slow(struct cpu *c, const struct uop *u, uint64_t v)
+{
+    uint64_t la;
+    interp_mark(c, u);
+    return operand_la(c, u, u->size, ACC_WRITE, &la) && lin_store(c, la, u->size, v);
+}
+
+/* Intent to write: a store that could not be done straight to host memory afterwards must be the
+ * only instruction of its block, as it may have to be done anew. */
+static NOINLINE bool rmw_slow(struct cpu *c, const struct uop *u)
+{
+    uint64_t la, v;
+    interp_mark(c, u);
+    if (!operand_la(c, u, u->size, ACC_WRITE, &la) || !mmu_load(c, la, u->size, ACC_WRITE, &v))
+        return false;
+    const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, la);
+    uint64_t off = la - e->write;
+    c->rmw_la = la;
+    c->rmw = off <= PAGE_SIZE - u->size ? e->host + off : 0;
+    if (!c->rmw && !c->single) {
+        c->fault.vector = EXC_RESTART;
+        return false;
+    }
+    R(u->dst) = v;
+    return true;
+}
+
+/* The second half; it can still fail where the first could not tell, then before any change. */
+static NOINLINE bool rmw_store_slow(struct cpu *c, const struct uop *u)
+{
+    interp_mark(c, u);
+    return mmu_store(c, c->rmw_la, u->size, ACC_WRITE, R(u->a));
+}
+
+static NOINLINE bool loadv_slow(struct cpu *c, const struct uop *u)
+{
+    uint64_t off = R(u->a) + (R(u->b) << u->scale) + (uint64_t)u->imm;
+    union vreg v = {0};
+    interp_mark(c, u);
+    if (u->asize < 8)
+        off &= ~0ull >> (64 - 8 * u->asize);
+    if (!seg_load_bytes(c, u->seg, off, &v, u->size))
+        return false;
+    *cpu_vreg(c, u->dst) = v;
+    return true;
+}
+
+static NOINLINE bool storev_slow(struct cpu *c, const struct uop *u)
+{
+    uint64_t off = R(u->a) + (R(u->b) << u->scale) + (uint64_t)u->imm;
+    interp_mark(c, u);
+    if (u->asize < 8)
+        off &= ~0ull >> (64 - 8 * u->asize);
+    return seg_store_bytes(c, u->seg, off, cpu_vreg(c, u->dst), u->size);
+}
+
+/* Tail calls of the slow halves. */
+#define SLOW(name, call)            \
+    static NOINLINE OP(name)        \
+    {                               \
+        if (!(call))                \
+            return interp_fault(c); \
+        NEXT;                       \
+    }
+SLOW(load, load_slow(c, u))
+SLOW(store, store_slow(c, u, R(u->dst)))
+SLOW(storei, store_slow(c, u, (uint64_t)u->imm2))
+SLOW(rmw, rmw_slow(c, u))
+SLOW(rmw_store, rmw_store_slow(c, u))
+SLOW(loadv, loadv_slow(c, u))
+SLOW(storev, storev_slow(c, u))
+
+#define EA_B64 (R(u->a) + (uint64_t)u->imm)
+#define EA_X64 (R(u->a) + (R(u->b) << u->scale) + (uint64_t)u->imm)
+#define EA_B32 (uint32_t) EA_B64
+#define EA_X32 (uint32_t) EA_X64
+#define EA_G   (c->s.seg[u->seg].base + EA_X64)
+
+#define ENTRY(la) (tlb + ((la) >> PAGE_SHIFT & (TLB_SIZE - 1)))
+
+/* An access of sizeof(T) bytes at ea: `body` sees the host pointer p. */
+#define ACCESS(name, ea, T, tag, slow, body)       \
+    OP(name)                                       \
+    {                                              \
+        uint64_t la = (ea);                        \
+        const struct tlb_entry *e = ENTRY(la);     \
+        uint64_t off = la - e->tag;                \
+        if (UNLIKELY(off > PAGE_SIZE - sizeof(T))) \
+            TAIL op_##slow(c, u, tlb, tab);        \
+        char *p = (char *)(e->host + off);         \
+        body;                                      \
+        NEXT;                                      \
+    }
+#define FORMS(name, T, tag, slow, body)            \
+    ACCESS(name##_B64, EA_B64, T, tag, slow, body) \
+    ACCESS(name##_X64, EA_X64, T, tag, slow, body) \
+    ACCESS(name##_B32, EA_B32, T, tag, slow, body) \
+    ACCESS(name##_X32, EA_X32, T, tag, slow, body) \
+    ACCESS(name##_G, EA_G, T, tag, slow, body)     \
+    OP(name##_S)                                   \
+    {                                              \
+        TAIL op_##slow(c, u, tlb, tab);            \
+    }
+
+/* The value at p, of type T. */
+#define GET(T) \
+    T v;       \
+    memcpy(&v, p, sizeof v)
+#define LOAD(name, T, put) FORMS(name, T, read, load, GET(T); put)
+LOAD(LDZ8, uint8_t, R(u->dst) = v)
+LOAD(LDZ16, uint16_t, R(u->dst) = v)
+LOAD(LDZ32, uint32_t, R(u->dst) = v)
+LOAD(LDZ64, uint64_t, R(u->dst) = v)
+LOAD(LDM8, uint8_t, R(u->dst) = (R(u->dst) & ~0xffull) | v)
+LOAD(LDM16, uint16_t, R(u->dst) = (R(u->dst) & ~0xffffull) | v)
+LOAD(LDS8_32, int8_t, R(u->dst) = (uint32_t)v)
+LOAD(LDS8_64, int8_t, R(u->dst) = (uint64_t)v)
+LOAD(LDS16_32, int16_t, R(u->dst) = (uint32_t)v)
+LOAD(LDS16_64, int16_t, R(u->dst) = (uint64_t)v)
+LOAD(LDS32_64, int32_t, R(u->dst) = (uint64_t)v)
+
+#define STORE(bits)                                                                  \
+    FORMS(ST##bits, uint##bits##_t, write, store, memcpy(p, &R(u->dst), bits / 8))   \
+    FORMS(STI##bits, uint##bits##_t, write, storei, memcpy(p, &u->imm2, bits / 8))   \
+    FORMS(LDW##bits, uint##bits##_t, write, rmw, GET(uint##bits##_t); R(u->dst) = v; \
+          c->rmw = (uintptr_t)p)                                                     \
+    OP(STW##bits)                                                                    \
+    {                                                                                \
+        if (UNLIKELY(!c->rmw))                                                       \
+            TAIL op_rmw_store(c, u, tlb, tab);                                       \
+        memcpy((char *)(uintptr_t)c->rmw, &R(u->a), bits / 8);                       \
+        NEXT;                                                                        \
+    }
+STORE(8)
+STORE(16)
+STORE(32)
+STORE(64)
+
+/* Vectors: 16 bytes, or as many as the uop says. */
+#define ZERO_HIGH(v) ((v)->q[2] = (v)->q[3] = 0)
+FORMS(
+    LDV16, union { char b[16]; }, read, loadv, union vreg *v = cpu_vreg(c, u->dst);
+    memcpy(v, p, 16); ZERO_HIGH(v))
+FORMS(
+    STV16, union { char b[16]; }, write, storev, memcpy(p, cpu_vreg(c, u->dst), 16))
+
+static void vec_copy(void *to, const void *from, unsigned n)
+{
+    switch (n) {
+    case 4: memcpy(to, from, 4); break;
+    case 8: memcpy(to, from, 8); break;
+    case 32: memcpy(to, from, 32); break;
+    default: memcpy(to, from, n);
+    }
+}
+
+/* The widest type stands for all sizes: what is nearer to the page's end takes the slow path. */
+FORMS(LDV, union vreg, read, loadv, union vreg *v = cpu_vreg(c, u->dst); *v = (union vreg){0};
+      vec_copy(v, p, u->size))
+FORMS(STV, union vreg, write, storev, vec_copy(p, cpu_vreg(c, u->dst), u->size))
+
+/* Flat stacks. A push's slow path goes through the segment too. */
+static NOINLINE bool push_slow(struct cpu *c, const struct uop *u, unsigned size, uint64_t v)
+{
+    uint64_t la, sp = R(R_SP) - size;
+    interp_mark(c, u);
+    if (size == 4)
+        sp = (uint32_t)sp;
+    if (!seg_linear(c, SEG_SS, sp, size, ACC_WRITE, &la) || !lin_store(c, la, size, v))
+        return false;
+    R(R_SP) = sp;
+    return true;
+}
+
+static NOINLINE bool pop_slow(struct cpu *c, const struct uop *u, unsigned size)
+{
+    uint64_t la, v, sp = R(R_SP);
+    interp_mark(c, u);
+    if (!seg_linear(c, SEG_SS, size == 4 ? (uint32_t)sp : sp, size, ACC_READ, &la) ||
+        !lin_load(c, la, size, &v))
+        return false;
+    R(R_SP) = size == 4 ? (uint32_t)(sp + size) : sp + size;
+    R(u->dst) = v;
+    return true;
+}
+
+SLOW(push64, push_slow(c, u, 8, R(u->a)))
+SLOW(push32, push_slow(c, u, 4, R(u->a)))
+SLOW(pushi64, push_slow(c, u, 8, (uint64_t)u->imm))
+SLOW(pushi32, push_slow(c, u, 4, (uint64_t)u->imm))
+SLOW(pop64, pop_slow(c, u, 8))
+SLOW(pop32, pop_slow(c, u, 4))
+
+#define EA_PUSH64 (R(R_SP) - 8)
+#define EA_PUSH32 (uint32_t)(R(R_SP) - 4)
+ACCESS(PUSH64, EA_PUSH64, uint64_t, write, push64, memcpy(p, &R(u->a), 8); R(R_SP) = la)
+ACCESS(PUSH32, EA_PUSH32, uint32_t, write, push32, memcpy(p, &R(u->a), 4); R(R_SP) = la)
+ACCESS(PUSHI64, EA_PUSH64, uint64_t, write, pushi64, memcpy(p, &u->imm, 8); R(R_SP) = la)
+ACCESS(PUSHI32, EA_PUSH32, uint32_t, write, pushi32, memcpy(p, &u->imm, 4); R(R_SP) = la)
+ACCESS(POP64, R(R_SP), uint64_t, read, pop64, GET(uint64_t); R(R_SP) = la + 8; R(u->dst) = v)
+ACCESS(POP32, (uint32_t)R(R_SP), uint32_t, read, pop32, GET(uint32_t); R(R_SP) = (uint32_t)(la + 4);
+       R(u->dst) = v)
+
+/* Near calls and returns on flat stacks. A canonical check stands before the push or pop, so that
+ * nothing has changed when it fails. */
+static NOINLINE bool call_slow(struct cpu *c, const struct uop *u, unsigned size)
+{
+    interp_mark(c, u);
+    return push_slow(c, u, size, c->next_rip);
+}
+
+static NOINLINE const struct uop *bad_target(struct cpu *c, const struct uop *u)
+{
+    interp_mark(c, u);
+    cpu_fault_err(c, EXC_GP, 0, "a branch to %llx, which is not canonical", R(R_T7), 0);
+    return interp_fault(c);
+}
+
+#define CANONICAL(v) (sext((v), 48) == (int64_t)(v))
+
+/* Pushes the return address: straight, else through the slow path. */
+#define PUSH_NEXT(bits, bytes)                                  \
+    uint64_t la = EA_PUSH##bits;                                \
+    const struct tlb_entry *e = ENTRY(la);                      \
+    uint64_t off = la - e->write;                               \
+    if (LIKELY(off <= PAGE_SIZE - bytes)) {                     \
+        uint64_t ret = (R(R_IP) + u->next) & c->block->mask[0]; \
+        memcpy((char *)(e->host + off), &ret, bytes);           \
+        R(R_SP) = la;                                           \
+    } else if (!call_slow(c, u, bytes)) {                       \
+        return interp_fault(c);                                 \
+    }
+
+OP(CALL64)
+{
+    PUSH_NEXT(64, 8)
+    CHAIN(1, R(R_IP) + (uint64_t)u->imm2);
+}
+
+OP(CALL32)
+{
+    PUSH_NEXT(32, 4)
+    CHAIN(1, R(R_IP) + (uint64_t)u->imm2);
+}
+
+OP(CALLR64)
+{
+    uint64_t to = R(u->a);
+    if (UNLIKELY(!CANONICAL(to))) {
+        R(R_T7) = to;
+        return bad_target(c, u);
+    }
+    PUSH_NEXT(64, 8)
+    CHAIN_TO(to);
+}
+
+OP(CALLR32)
+{
+    uint32_t to = (uint32_t)R(u->a);
+    PUSH_NEXT(32, 4)
+    CHAIN_TO(to);
+}
+
+static NOINLINE bool ret_slow(struct cpu *c, const struct uop *u, unsigned size)
+{
+    uint64_t sp = R(R_SP);
+    struct uop pop = *u;
+    pop.dst = R_T7;
+    if (!pop_slow(c, &pop, size))
+        return false;
+    if (size == 8 && !CANONICAL(R(R_T7))) {
+        R(R_SP) = sp;
+        return cpu_fault_err(c, EXC_GP, 0, "a return to %llx, which is not canonical", R(R_T7), 0);
+    }
+    R(R_SP) += (uint64_t)u->imm;
+    return true;
+}
+
+OP(RET64)
+{
+    uint64_t la = R(R_SP), to;
+    const struct tlb_entry *e = ENTRY(la);
+    uint64_t off = la - e->read;
+    if (LIKELY(off <= PAGE_SIZE - 8)) {
+        to = get_le64((char *)(e->host + off));
+        if (UNLIKELY(!CANONICAL(to))) {
+            R(R_T7) = to;
+            return bad_target(c, u);
+        }
+        R(R_SP) = la + 8 + (uint64_t)u->imm;
+    } else {
+        if (!ret_slow(c, u, 8))
+            return interp_fault(c);
+        to = R(R_T7);
+    }
+    CHAIN_TO(to);
+}
+
+OP(RET32)
+{
+    uint64_t la = (uint32_t)R(R_SP), to;
+    const struct tlb_entry *e = ENTRY(la);
+    uint64_t off = la - e->read;
+    if (LIKELY(off <= PAGE_SIZE - 4)) {
+        to = get_le32((char *)(e->host + off));
+        R(R_SP) = (uint32_t)(la + 4 + (uint64_t)u->imm);
+    } else {
+        if (!ret_slow(c, u, 4))
+            return interp_fault(c);
+        R(R_SP) = (uint32_t)R(R_SP);
+        to = R(R_T7);
+    }
+    CHAIN_TO(to);
+}
+
+OP(JMP_R)
+{
+    uint64_t to = R(u->a);
+    if (u->size == 8 && UNLIKELY(!CANONICAL(to))) {
+        R(R_T7) = to;
+        return bad_target(c, u);
+    }
+    if (u->size == 4)
+        to = (uint32_t)to;
+    else if (u->size == 2)
+        to = (uint16_t)to;
+    if (UNLIKELY(u->aux)) { /* the CS base is not 0: la is not the offset */
+        c->s.icount += c->block->insns;
+        return interp_leave_at(c, to);
+    }
+    CHAIN_TO(to);
+}

@@ -1,0 +1,240 @@
+/* String instructions, with and without REP.
+ *
+ * An iteration counts as an instruction (engine.h), so a REP does no more of them than the run has
+ * left, and then leaves rip where it is: it goes on with the next run, and an interrupt can be
+ * taken between iterations (SDM 2B REP). Iterations whose bytes lie in two pages that the TLB
+ * knows are done in bulk; the result is always that of one element after the other. */
+#include "cpu/flags.h"
+#include "cpu/int_helpers.h"
+#include "cpu/interp.h"
+#include "cpu/lift.h"
+
+struct string {
+    enum string_op op;
+    unsigned size;   /* of an element */
+    uint64_t mask;   /* of the address size */
+    unsigned seg;    /* of the source */
+    uint64_t si, di; /* offsets */
+    int64_t step;    /* size, or -size with DF */
+    uint64_t acc;    /* STOS, SCAS: rAX; LODS: what was loaded */
+    uint64_t a, b;   /* CMPS, SCAS: the last pair */
+    uint8_t rep;     /* 0, F3, F2 */
+    bool mismatch;   /* REPE, REPNE: the last pair ends it */
+};
+
+static bool uses_source(enum string_op op)
+{
+    return op == STR_MOVS || op == STR_CMPS || op == STR_LODS;
+}
+
+static bool uses_dest(enum string_op op)
+{
+    return op != STR_LODS;
+}
+
+static bool writes_dest(enum string_op op)
+{
+    return op == STR_MOVS || op == STR_STOS;
+}
+
+static void compare(struct string *s, uint64_t a, uint64_t b)
+{
+    s->a = a;
+    s->b = b;
+    s->mismatch = s->rep == 0xf3 ? a != b : a == b;
+}
+
+/* One element, by any path. */
+static bool one(struct cpu *c, struct string *s)
+{
+    uint64_t v = s->acc, d;
+    if (uses_source(s->op) && !seg_load(c, s->seg, s->si, s->size, &v))
+        return false;
+    if (writes_dest(s->op) && !seg_store(c, SEG_ES, s->di, s->size, v))
+        return false;
+    if (s->op == STR_CMPS || s->op == STR_SCAS) {
+        if (!seg_load(c, SEG_ES, s->di, s->size, &d))
+            return false;
+        compare(s, v, d);
+    }
+    if (s->op == STR_LODS)
+        s->acc = v;
+    if (uses_source(s->op))
+        s->si = (s->si + (uint64_t)s->step) & s->mask;
+    if (uses_dest(s->op))
+        s->di = (s->di + (uint64_t)s->step) & s->mask;
+    return true;
+}
+
+/* Host address of seg:off if the TLB knows the page; *n is cut to the elements that are wholly in
+ * it, in the segment and before the address wraps. Else NULL. */
+static char *bulk_page(struct cpu *c, unsigned seg, uint64_t off, bool write, struct string *s,
+                       uint64_t *n)
+{
+    const struct seg *r = &c->s.seg[seg];
+    uint64_t la = off, room;
+    if (cpu_64(c)) {
+        if (seg >= SEG_FS)
+            la += r->base;
+    } else {
+        /* expand-up and not execute-only is for the quick way; the rest asks seg_linear() */
+        if ((c->key & KEY_PROT) && (!(r->attr & SEG_P) || (r->attr & 0xc) == 4 ||
+                                    (write ? (r->attr & 0xa) != 2 : (r->attr & 0xa) == 8)))
+            return NULL;
+        if (off > r->limit)
+            return NULL;
+        *n = min_u64(*n, ((uint64_t)r->limit - off + 1) / s->size);
+        la = (uint32_t)(la + r->base);
+    }
+    room = s->mask - off;
+    if (room < PAGE_SIZE)
+        *n = min_u64(*n, (room + 1) / s->size);
+    *n = min_u64(*n, (PAGE_SIZE - (la & (PAGE_SIZE - 1))) / s->size);
+    const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, la);
+    if ((write ? e->write : e->read) != (la & ~(uint64_t)(PAGE_SIZE - 1)))
+        return NULL;
+    return (char *)(e->host + (la & (PAGE_SIZE - 1)));
+}
+
+static void fill(char *p, uint64_t v, unsigned size, uint64_t n)
+{
+    if (size == 1)
+        memset(p, (int)(uint8_t)v, n);
+    else
+        for (uint64_t i = 0; i < n; i++)
+            memcpy(p + i * size, &v, size);
+}
+
+static void copy(char *d, const char *s, unsigned size, uint64_t n)
+{
+    if (d <= s || d >= s + n * size) {
+        memmove(d, s, n * size);
+        return;
+    }
+    for (uint64_t i = 0; i < n; i++) { /* what was just written is read again */
+        uint64_t v;
+        memcpy(&v, s + i * size, size);
+        memcpy(d + i * size, &v, size);
+    }
+}
+
+static uint64_t element(const char *p, unsigned size)
+{
+    uint64_t v = 0;
+    switch (size) {
+    case 1: return (uint8_t)*p;
+    case 2: return get_le16(p);
+    case 4: return get_le32(p);
+    default: memcpy(&v, p, 8); return v;
+    }
+}
+
+/* Does up to n elements forward, straight on host memory; returns how many. */
+static uint64_t bulk(struct cpu *c, struct string *s, uint64_t n)
+{
+    char *from = NULL, *to = NULL;
+    uint64_t done = 0;
+    if (s->step < 0)
+        return 0;
+    if (uses_source(s->op) && !(from = bulk_page(c, s->seg, s->si, false, s, &n)))
+        return 0;
+    if (uses_dest(s->op) && !(to = bulk_page(c, SEG_ES, s->di, writes_dest(s->op), s, &n)))
+        return 0;
+    if (!n)
+        return 0;
+    switch (s->op) {
+    case STR_MOVS: copy(to, from, s->size, done = n); break;
+    case STR_STOS: fill(to, s->acc, s->size, done = n); break;
+    case STR_LODS: s->acc = element(from + (n - 1) * s->size, s->size), done = n; break;
+    default:
+        s->mismatch = false;
+        for (; done < n && !s->mismatch; done++)
+            compare(s, from ? element(from + done * s->size, s->size) : s->acc,
+                    element(to + done * s->size, s->size));
+    }
+    if (from)
+        s->si = (s->si + done * s->size) & s->mask;
+    if (to)
+        s->di = (s->di + done * s->size) & s->mask;
+    return done;
+}
+
+static void put(struct cpu *c, unsigned reg, unsigned asize, uint64_t v)
+{
+    if (asize == 2)
+        R(reg) = (R(reg) & ~0xffffull) | v;
+    else
+        R(reg) = v;
+}
+
+/* Writes registers and flags back after at least one element. */
+static void commit(struct cpu *c, const struct uop *u, const struct string *s)
+{
+    uint64_t m = ~0ull >> (64 - 8 * s->size);
+    if (uses_source(s->op))
+        put(c, R_SI, u->asize, s->si);
+    if (uses_dest(s->op))
+        put(c, R_DI, u->asize, s->di);
+    if (s->op == STR_LODS)
+        R(R_AX) = s->size >= 4 ? s->acc : (R(R_AX) & ~m) | (s->acc & m);
+    if (s->op == STR_CMPS || s->op == STR_SCAS) {
+        c->s.cc_op = CC_SUB * 4 + lg_size(s->size);
+        c->s.cc_dst = (s->a - s->b) & m;
+        c->s.cc_src = s->b;
+    }
+}
+
+static bool rep(struct cpu *c, const struct uop *u, struct string *s)
+{
+    uint64_t count = R(R_CX) & s->mask, left = c->limit - cpu_icount(c), done = 0;
+    bool compares = s->op == STR_CMPS || s->op == STR_SCAS, ok = true;
+    if (!count)
+        return true;
+    if (c->key & KEY_SINGLE)
+        left = 1;
+    left = min_u64(count, left);
+    while (done < left) {
+        uint64_t n = bulk(c, s, left - done);
+        if (!n) {
+            ok = one(c, s);
+            if (!ok)
+                break;
+            n = 1;
+        }
+        done += n;
+        if ((compares && s->mismatch) || c->request)
+            break;
+    }
+    if (!done)
+        return false;
+    commit(c, u, s);
+    put(c, R_CX, u->asize, (count - done) & s->mask);
+    if (!ok && c->fault.vector != EXC_RESTART) {
+        c->s.icount += done; /* the one that faults is not among them */
+        return false;
+    }
+    c->s.icount += done - 1; /* the block counts one */
+    if (!ok || (done < count && !(compares && s->mismatch)))
+        c->next_rip = c->s.rip;
+    return true;
+}
+
+bool h_string(struct cpu *c, const struct uop *u)
+{
+    uint64_t mask = ~0ull >> (64 - 8 * u->asize);
+    struct string s = {.op = (enum string_op)u->imm,
+                       .size = u->size,
+                       .mask = mask,
+                       .seg = u->seg,
+                       .si = R(R_SI) & mask,
+                       .di = R(R_DI) & mask,
+                       .step = c->s.rflags & EF_DF ? -(int64_t)u->size : u->size,
+                       .acc = R(R_AX) & ~0ull >> (64 - 8 * u->size),
+                       .rep = (uint8_t)u->aux};
+    if (s.rep)
+        return rep(c, u, &s);
+    if (!one(c, &s))
+        return false;
+    commit(c, u, &s);
+    return true;
+}

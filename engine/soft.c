@@ -1,0 +1,113 @@
+/* The engine of our own CPU: finds a block, lets the interpreter run, looks at what came of it.
+ *
+ * Exactness: a block runs only if all its instructions fit in the budget; the last few run one by
+ * one, as KEY_SINGLE blocks. Events are looked at between blocks, when c->request or the activity
+ * says so, which depends on the instruction stream alone. */
+#include "cpu/block.h"
+#include "cpu/interp.h"
+#include "cpu/intr.h"
+#include "engine/engine.h"
+
+#define CODE_BYTES (32u << 20) /* of memory for translated code, touched as it is used */
+
+static void remapped(void *opaque)
+{
+    struct cpu *c = opaque;
+    blocks_remap(c->blocks);
+}
+
+static void code_written(void *opaque, uint64_t paddr, uint64_t len)
+{
+    struct cpu *c = opaque;
+    blocks_invalidate(c->blocks, paddr, len);
+}
+
+void soft_join(struct cpu **cpus, unsigned n)
+{
+    struct bus *b = cpus[0]->bus;
+    blocks_new(cpus, n, CODE_BYTES);
+    b->remap = remapped;
+    b->code_write = code_written;
+    b->opaque = cpus[0];
+}
+
+void soft_part(struct cpu **cpus, unsigned n)
+{
+    struct bus *b = cpus[0]->bus;
+    if (!cpus[0]->blocks)
+        return;
+    b->remap = NULL;
+    b->code_write = NULL;
+    blocks_free(cpus[0]->blocks);
+}
+
+/* Between blocks. False: leave with *why. */
+static bool attend(struct cpu *c, enum engine_exit *why)
+{
+    if (c->request & REQ_EXIT) {
+        __atomic_fetch_and(&c->request, ~REQ_EXIT, __ATOMIC_SEQ_CST);
+        *why = ENGINE_REQUEST;
+        return false;
+    }
+    if (c->request || c->s.activity != ACT_RUN) {
+        if (!cpu_interrupt(c)) {
+            *why = ENGINE_SHUTDOWN;
+            return false;
+        }
+        if (c->s.activity != ACT_RUN) {
+            *why = c->s.activity == ACT_SHUTDOWN ? ENGINE_SHUTDOWN : ENGINE_HALT;
+            return false;
+        }
+    }
+    return true;
+}
+
+/* An instruction did not end: deliver its fault, or arrange that it runs by itself. False: leave.
+ */
+static bool failed(struct cpu *c, uint32_t *extra, enum engine_exit *why)
+{
+    if (c->fault.vector == EXC_RESTART) {
+        *extra = KEY_SINGLE;
+        return true;
+    }
+    if (c->fault.vector == EXC_EXIT) {
+        *why = ENGINE_REQUEST;
+        return false;
+    }
+    if (!cpu_deliver(c)) {
+        *why = ENGINE_SHUTDOWN;
+        return false;
+    }
+    return true;
+}
+
+enum engine_exit soft_run(struct cpu *c, uint64_t budget)
+{
+    enum engine_exit why = ENGINE_BUDGET;
+    uint32_t extra = 0;
+    if (!c->blocks)
+        soft_join(&c, 1);
+    c->limit = c->s.icount + budget;
+    c->link_from = NULL;
+    while (c->s.icount < c->limit) {
+        if ((c->request || c->s.activity != ACT_RUN) && !extra) {
+            if (!attend(c, &why))
+                return why;
+            c->link_from = NULL;
+        }
+        struct block *b = blocks_find(c, extra);
+        if (b && b->insns > c->limit - c->s.icount)
+            b = blocks_find(c, KEY_SINGLE);
+        if (!b) {
+            if (!failed(c, &extra, &why))
+                return why;
+            continue;
+        }
+        extra = 0;
+        if (c->link_from)
+            blocks_link(c, b);
+        if (interp_run(c, b) == LEAVE_FAULT && !failed(c, &extra, &why))
+            return why;
+    }
+    return why;
+}

@@ -1,0 +1,258 @@
+/* The lifter, the interpreter, the block cache and soft_run(), by small pieces of machine code. */
+#include "unit.h"
+
+#include <stdlib.h>
+
+#include "cpu/block.h"
+#include "cpu/cpu.h"
+#include "cpu/flags.h"
+#include "cpu/tlb.h"
+#include "engine/engine.h"
+
+#define RAM_SIZE (1u << 20)
+
+struct pc {
+    struct bus bus;
+    struct clock clock;
+    struct rng rng;
+    struct cpu cpu;
+    uint8_t *ram;
+};
+
+static uint64_t icount_clock(void *opaque)
+{
+    const struct pc *p = opaque;
+    return cpu_icount(&p->cpu);
+}
+
+enum mode { REAL, FLAT32, FLAT64 };
+
+/* Identity maps the first 2 MiB by one large page. */
+static void long_mode(struct pc *p)
+{
+    struct cpu_state *s = &p->cpu.s;
+    put_le64(p->ram + 0xf0000, 0xf1000 | 7);
+    put_le64(p->ram + 0xf1000, 0xf2000 | 7);
+    put_le64(p->ram + 0xf2000, 0x000000 | 0x87);
+    s->cr3 = 0xf0000;
+    s->cr4 = CR4_PAE | CR4_PGE;
+    s->efer = EFER_LME | EFER_LMA;
+    s->cr0 |= CR0_PG;
+}
+
+static struct pc *start(enum mode mode, const void *code, size_t n)
+{
+    struct pc *p = calloc(1, sizeof *p);
+    struct isa_features all = {{~0ull, ~0ull}};
+    p->ram = aligned_alloc(PAGE_SIZE, RAM_SIZE);
+    memset(p->ram, 0, RAM_SIZE);
+    bus_init(&p->bus, p->ram, RAM_SIZE, NULL);
+    clock_init(&p->clock, icount_clock, p);
+    rng_seed(&p->rng, 1);
+    cpu_init(&p->cpu, 0, 1, &p->bus, &p->clock, &p->rng, NULL, &all);
+    struct cpu_state *s = &p->cpu.s;
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        if (mode == REAL)
+            s->seg[i] = (struct seg){.limit = 0xffff, .attr = 0x93};
+        else
+            s->seg[i] = (struct seg){.limit = 0xffffffff, .sel = 0x10, .attr = 0xc093};
+    }
+    if (mode != REAL) {
+        s->cr0 |= CR0_PE;
+        s->seg[SEG_CS].attr = mode == FLAT64 ? 0xa09b : 0xc09b;
+    }
+    if (mode == FLAT64)
+        long_mode(p);
+    s->rip = 0x1000;
+    s->r[R_SP] = 0x8000;
+    memcpy(p->ram + 0x1000, code, n);
+    tlb_flush(&p->cpu);
+    cpu_mode_changed(&p->cpu);
+    return p;
+}
+
+static void stop(struct pc *p)
+{
+    struct cpu *c = &p->cpu;
+    soft_part(&c, 1);
+    cpu_free(c);
+    bus_free(&p->bus);
+    free(p->ram);
+    free(p);
+}
+
+#define START(mode, ...)                  \
+    const uint8_t code[] = {__VA_ARGS__}; \
+    struct pc *p = start(mode, code, sizeof code)
+#define R(n) p->cpu.s.r[n]
+
+static void test_moves64(void **state)
+{
+    START(FLAT64, 0x48, 0xc7, 0xc0, 0xfe, 0xff, 0xff, 0xff, /* mov rax, -2 */
+          0xb9, 5, 0, 0, 0,                                 /* mov ecx, 5 */
+          0x48, 0x01, 0xc8,                                 /* add rax, rcx */
+          0x89, 0x04, 0x25, 0x00, 0x20, 0, 0,               /* mov [2000h], eax */
+          0x66, 0xb8, 0x34, 0x12,                           /* mov ax, 1234h */
+          0xb4, 0x56,                                       /* mov ah, 56h */
+          0x50,                                             /* push rax */
+          0x5b,                                             /* pop rbx */
+          0xeb, 0xfe);                                      /* jmp $ */
+    (void)state;
+    assert_int_equal(soft_run(&p->cpu, 8), ENGINE_BUDGET);
+    assert_int_equal(R(R_BX), 0x5634);
+    assert_int_equal(get_le32(p->ram + 0x2000), 3);
+    assert_int_equal(p->cpu.s.rip, 0x1000 + sizeof code - 2);
+    assert_int_equal(p->cpu.s.icount, 8);
+    assert_int_equal(soft_run(&p->cpu, 1000), ENGINE_BUDGET);
+    assert_int_equal(p->cpu.s.icount, 1008);
+    stop(p);
+}
+
+/* Sum of 1..n by a loop, at every budget: the budget is exact wherever it ends. */
+static void test_exact(void **state)
+{
+    (void)state;
+    for (unsigned budget = 1; budget < 60; budget++) {
+        START(FLAT32, 0xb9, 10, 0, 0, 0, /* mov ecx, 10 */
+              0x31, 0xc0,                /* xor eax, eax */
+              0x01, 0xc8,                /* add eax, ecx */
+              0x49,                      /* dec ecx */
+              0x75, 0xfb,                /* jnz -5 */
+              0xeb, 0xfe);               /* jmp $ */
+        uint64_t done = 0;
+        while (done < 100) {
+            assert_int_equal(soft_run(&p->cpu, budget), ENGINE_BUDGET);
+            done += budget;
+            assert_int_equal(p->cpu.s.icount, done);
+            if (done >= 32)
+                assert_int_equal(R(R_AX), 55);
+        }
+        stop(p);
+    }
+}
+
+static void test_real(void **state)
+{
+    START(REAL, 0xb8, 0x00, 0x20, /* mov ax, 2000h */
+          0x8e, 0xd8,             /* mov ds, ax */
+          0xbb, 0x10, 0x00,       /* mov bx, 10h */
+          0xc6, 0x47, 0x05, 0x7f, /* mov byte [bx+5], 7fh */
+          0xfe, 0x47, 0x05,       /* inc byte [bx+5] */
+          0x71, 0x02,             /* jno +2 */
+          0x8a, 0x6f, 0x05,       /* mov ch, [bx+5] */
+          0xe8, 0x02, 0x00,       /* call +2 */
+          0xeb, 0xfe,             /* jmp $ */
+          0x40,                   /* inc ax */
+          0xc3);                  /* ret */
+    (void)state;
+    soft_run(&p->cpu, 11);
+    assert_int_equal(p->ram[0x20015], 0x80);
+    assert_int_equal(R(R_CX), 0x8000);
+    assert_int_equal(R(R_AX), 0x2001);
+    assert_int_equal(R(R_SP), 0x8000);
+    assert_int_equal(p->cpu.s.rip, 0x1000 + 23);
+    stop(p);
+}
+
+/* A store into the running block takes effect at once. */
+static void test_own_code(void **state)
+{
+    START(FLAT32, 0xc6, 0x05, 0x08, 0x10, 0, 0, 42, /* mov byte [1008h], 42 */
+          0xb0, 1,                                  /* mov al, 1 */
+          0xeb, 0xfe);
+    (void)state;
+    soft_run(&p->cpu, 2);
+    assert_int_equal(R(R_AX), 42);
+    stop(p);
+}
+
+/* Code that another page's code rewrites between calls. */
+static void test_rewritten(void **state)
+{
+    START(FLAT64, 0xb8, 0, 0x30, 0, 0,  /* mov eax, 3000h */
+          0xc7, 0x00, 0xb3, 7, 0xc3, 0, /* mov dword [rax], mov bl,7; ret */
+          0xff, 0xd0,                   /* call rax */
+          0xc6, 0x40, 0x01, 9,          /* mov byte [rax+1], 9 */
+          0x00, 0xd9,                   /* add cl, bl */
+          0xff, 0xd0,                   /* call rax */
+          0x00, 0xd9,                   /* add cl, bl */
+          0xeb, 0xfe);
+    (void)state;
+    soft_run(&p->cpu, 20);
+    assert_int_equal(R(R_CX), 16);
+    stop(p);
+}
+
+/* Two instructions over a page's end. */
+static void test_crossing(void **state)
+{
+    START(FLAT32, 0xe9, 0xf8, 0x0f, 0, 0);                    /* jmp 1ffdh */
+    const uint8_t crossing[] = {0xb8, 0x78, 0x56, 0x34, 0x12, /* mov eax, 12345678h */
+                                0x40, 0xeb, 0xfe};
+    (void)state;
+    memcpy(p->ram + 0x1ffd, crossing, sizeof crossing);
+    soft_run(&p->cpu, 5);
+    assert_int_equal(R(R_AX), 0x12345679);
+    p->ram[0x2001] = 0x22; /* unseen by the cache: as DMA, tell it */
+    p->cpu.s.rip = 0x1000;
+    blocks_invalidate(p->cpu.blocks, 0x2001, 1);
+    soft_run(&p->cpu, 5);
+    assert_int_equal(R(R_AX), 0x22345679);
+    stop(p);
+}
+
+static void test_strings(void **state)
+{
+    START(FLAT64, 0xbf, 0, 0x40, 0, 0, /* mov edi, 4000h */
+          0xb9, 0, 0x18, 0, 0,         /* mov ecx, 1800h */
+          0xb0, 0xaa,                  /* mov al, aah */
+          0xf3, 0xaa,                  /* rep stosb */
+          0xbe, 0, 0x40, 0, 0,         /* mov esi, 4000h */
+          0xbf, 0x01, 0x40, 0, 0,      /* mov edi, 4001h */
+          0xc6, 0x06, 0x55,            /* mov byte [rsi], 55h */
+          0xb9, 0, 0x10, 0, 0,         /* mov ecx, 1000h */
+          0xf3, 0xa4,                  /* rep movsb: replicates */
+          0xeb, 0xfe);
+    (void)state;
+    uint64_t n = 3 + 0x1800 + 4 + 0x1000;
+    for (uint64_t done = 0; done < n; done += 7)
+        soft_run(&p->cpu, min_u64(7, n - done));
+    assert_int_equal(p->cpu.s.icount, n);
+    assert_int_equal(p->cpu.s.rip, 0x1000 + sizeof code - 2);
+    assert_int_equal(R(R_CX), 0);
+    assert_int_equal(R(R_DI), 0x5001);
+    assert_int_equal(p->ram[0x5000], 0x55);
+    assert_int_equal(p->ram[0x5001], 0xaa);
+    assert_int_equal(p->ram[0x57ff], 0xaa);
+    assert_int_equal(p->ram[0x5800], 0);
+    stop(p);
+}
+
+static void test_segmented(void **state)
+{
+    /* ES with base 30000h, through the stack and back; a 16-bit stack wraps */
+    START(REAL, 0xbc, 0x00, 0x00, /* mov sp, 0 */
+          0x68, 0x34, 0x12,       /* push 1234h */
+          0x07,                   /* pop es */
+          0x66, 0x68, 1, 2, 3, 4, /* push dword 04030201h */
+          0x66, 0x5a,             /* pop edx */
+          0xeb, 0xfe);
+    (void)state;
+    soft_run(&p->cpu, 5);
+    assert_int_equal(p->cpu.s.seg[SEG_ES].sel, 0x1234);
+    assert_int_equal(get_le32(p->ram + 0xfffc), 0x04030201);
+    assert_int_equal(R(R_DX), 0x04030201);
+    assert_int_equal(R(R_SP), 0);
+    stop(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_moves64),   cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_real),      cmocka_unit_test(test_own_code),
+        cmocka_unit_test(test_rewritten), cmocka_unit_test(test_crossing),
+        cmocka_unit_test(test_strings),   cmocka_unit_test(test_segmented),
+    };
+    return RUN(tests);
+}
