@@ -92,9 +92,11 @@ static uint32_t fadt(struct acpi *a, const struct boot_config *cfg, uint32_t fac
     put_le32(p + 56, pm);
     put_le32(p + 64, pm + 4u);
     put_le32(p + 76, pm + 8u);
-    p[88] = 4; /* bytes of PM1 events, control, timer */
+    put_le32(p + 80, pm + 0xcu);
+    p[88] = 4; /* bytes of PM1 events, control, timer, of general purpose events */
     p[89] = 2;
     p[91] = 4;
+    p[92] = 4;
     put_le16(p + 96, 0xfff); /* no C2, no C3 */
     put_le16(p + 98, 0xfff);
     p[108] = 0x32; /* century in CMOS */
@@ -105,6 +107,7 @@ static uint32_t fadt(struct acpi *a, const struct boot_config *cfg, uint32_t fac
     gas_io(p + 148, pm, 32, 2);
     gas_io(p + 172, pm + 4u, 16, 2);
     gas_io(p + 208, pm + 8u, 32, 3);
+    gas_io(p + 220, pm + 0xcu, 32, 1);
     return at;
 }
 

@@ -154,11 +154,14 @@ static void isa_bus(struct aml *a, const struct boot_config *cfg)
         {"MBR1", "PNP0C02", {{0x4d0, 2}, {0x510, 12}}, -1},
         {"MBR2", "PNP0C02", {{0x80, 1}, {0x92, 1}}, -1},
     };
+    struct isa_device smi = {"MBR4", "PNP0C02", {{cfg->smi_command, 2}}, -1};
     struct isa_device pm = {"MBR3", "PNP0C02", {{cfg->pm_base, 64}}, -1};
     isa_device(a, &board[0], 1);
     isa_device(a, &board[1], 2);
     if (cfg->pm_base)
         isa_device(a, &pm, 3);
+    if (cfg->smi_command)
+        isa_device(a, &smi, 4);
     aml_close(a, m);
 }
 
