@@ -550,7 +550,7 @@ void ide_reset(struct ide *d)
 }
 
 /* A loaded state is not to be trusted with the sizes and divisors that the code relies on. */
-static void make_sane(struct ide_drive_state *s)
+static void make_sane(struct ide_drive_state *s, uint64_t sectors)
 {
     s->filled = (uint32_t)min_u64(s->filled, IDE_BUFFER);
     s->end = (uint32_t)min_u64(s->end, IDE_BUFFER);
@@ -559,6 +559,7 @@ static void make_sane(struct ide_drive_state *s)
     s->multiple = (uint8_t)min_u64(s->multiple, IDE_MAX_MULTIPLE);
     s->heads = (uint8_t)max_u64(s->heads, 1);
     s->track_sectors = (uint8_t)max_u64(s->track_sectors, 1);
+    s->left = (uint32_t)min_u64(s->left, max_u64(sectors, 65536));
     if (s->sector_size != CD_RAW_SECTOR)
         s->sector_size = CD_SECTOR;
     if (s->phase > IDE_PACKET_RUN)
@@ -569,8 +570,8 @@ void ide_restore(struct ide *d)
 {
     for (unsigned i = 0; i < 2; i++) {
         d->ch[i].s->selected &= 1;
-        make_sane(&d->ch[i].s->drive[0]);
-        make_sane(&d->ch[i].s->drive[1]);
+        make_sane(&d->ch[i].s->drive[0], d->ch[i].drive[0].sectors);
+        make_sane(&d->ch[i].s->drive[1], d->ch[i].drive[1].sectors);
         for (unsigned k = 0; k < 2; k++)
             timer_set(&d->ch[i].drive[k].timer, d->ch[i].drive[k].s->deadline);
         irq_set(&d->ch[i].irq, d->ch[i].s->intrq);

@@ -235,6 +235,18 @@ void vga_init(struct vga *v, struct pci_bus *pci, unsigned devfn, struct clock *
     vga_reset(v);
 }
 
+/* The 8 by 16 font of a VGA BIOS is known by its first two characters, the blank and the face of
+ * code page 437. */
+static const uint8_t *find_font(const uint8_t *rom, uint32_t size)
+{
+    static const uint8_t start[32] = {[18] = 0x7e, 0x81, 0xa5, 0x81, 0x81,
+                                      0xbd,        0x99, 0x81, 0x81, 0x7e};
+    for (uint32_t i = 0; i + 4096 <= size; i++)
+        if (!memcmp(rom + i, start, sizeof start))
+            return rom + i;
+    return NULL;
+}
+
 void vga_set_rom(struct vga *v, const uint8_t *bytes, uint32_t size)
 {
     uint32_t room = PAGE_SIZE;
@@ -243,6 +255,7 @@ void vga_set_rom(struct vga *v, const uint8_t *bytes, uint32_t size)
         room *= 2;
     uint8_t *rom = aligned_block(&v->rom_block, room);
     memcpy(rom, bytes, size);
+    v->font = find_font(rom, size);
     v->rom = (struct region){.name = "vga rom", .size = room, .host = rom, .rom = true};
     pci_func_bar(&v->pci, PCI_ROM, PCI_BAR_MEM32, &v->rom);
 }
@@ -302,5 +315,7 @@ void vga_text_mode(struct vga *v)
             s->dac[i][k] = (uint8_t)((i >> (2 - k) & 1) * 0x2a + (i >> (5 - k) & 1) * 0x15);
     for (unsigned n = 0; n < 0x8000; n++)
         put_le16(v->vram + 4 * n, 0x0720);
+    for (unsigned n = 0; v->font && n < 4096; n++)
+        v->vram[4 * (n / 16 * 32 + n % 16) + 2] = v->font[n];
     vga_window_changed(v);
 }

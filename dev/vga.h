@@ -74,11 +74,12 @@ extern const struct state_table vga_vram_table; /* of VGA_VRAM_SIZE bytes */
 struct vga {
     struct vga_state s;
     struct pci_func pci;
-    uint8_t *vram;                        /* VGA_VRAM_SIZE bytes, page-aligned, within: */
-    void *vram_block, *rom_block;         /* owned */
-    struct region window;                 /* 128 KiB at 0xa0000 */
-    struct region ports;                  /* 48 ports at 0x3b0 */
-    struct region vbe_ports;              /* 4 ports at 0x1ce */
+    uint8_t *vram;                /* VGA_VRAM_SIZE bytes, page-aligned, within: */
+    void *vram_block, *rom_block; /* owned */
+    const uint8_t *font;     /* 256 characters of 8 by 16 in the ROM; NULL when none was found */
+    struct region window;    /* 128 KiB at 0xa0000 */
+    struct region ports;     /* 48 ports at 0x3b0 */
+    struct region vbe_ports; /* 4 ports at 0x1ce */
     struct region framebuffer, mmio, rom; /* the function's BARs */
     struct display_source display;
     struct clock *clock;

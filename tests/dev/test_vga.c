@@ -167,6 +167,25 @@ static void test_text_is_drawn_with_the_guests_font(void **state)
     stop();
 }
 
+static void test_a_vga_bios_lends_its_font(void **state)
+{
+    static uint8_t bios[8192] = {[1042] = 0x7e, 0x81, 0xa5, 0x81, 0x81,
+                                 0xbd,          0x99, 0x81, 0x81, 0x7e};
+    bios[1024 + 16 * 'A' + 2] = 0x10;
+    start();
+    vga_free(&vga);
+    bus_free(&bus);
+    bus_init(&bus, ram, sizeof ram, NULL);
+    pci_init(&pci, &bus, NULL);
+    vga_init(&vga, &pci, PCI_DEVFN(2, 0), &timebase, NULL);
+    vga_set_rom(&vga, bios, sizeof bios);
+    vga_text_mode(&vga);
+    put_le16(vga.vram, 0x0f41);
+    assert_int_equal(pixel(3, 2), 0xffffff);
+    assert_int_equal(pixel(4, 2), 0);
+    stop();
+}
+
 static void test_planar_write_modes(void **state)
 {
     start();
@@ -387,6 +406,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_cells_and_cursor),
         cmocka_unit_test(test_text_is_drawn_with_the_guests_font),
+        cmocka_unit_test(test_a_vga_bios_lends_its_font),
         cmocka_unit_test(test_planar_write_modes),
         cmocka_unit_test(test_256_colours_chained_and_not),
         cmocka_unit_test(test_cga_modes),
