@@ -157,6 +157,90 @@ void lift_vec_extract(struct lift *l)
     lift_store(l, t, in->op[0].size);
 }
 
+/* A part of a register, or its conversion, to memory or a register. What raises #XM does so after
+ * the memory was checked. */
+static bool probe(struct cpu *c, const struct uop *u)
+{
+    return seg_probe(c, u->seg, c->s.r[R_T0], u->size, ACC_WRITE);
+}
+
+static void part(struct lift *l, bool quiet)
+{
+    const struct insn *in = l->in;
+    unsigned dst = in->is_mem ? VEC_T1 : in->op[0].reg;
+    if (!begin(l))
+        return;
+    if (in->is_mem && !quiet) {
+        lift_ea(l, R_T0);
+        struct uop *u = lift_emit(l, UOP_HELP, R_ZERO, R_ZERO, R_ZERO, 0);
+        u->helper = probe;
+        u->size = in->op[0].size;
+    }
+    emit(l, l->arg->vec, quiet, dst, dst, in->op[1].reg);
+    if (in->is_mem)
+        lift_store_vec(l, dst, in->op[0].size);
+}
+
+void lift_vec_part(struct lift *l)
+{
+    part(l, true);
+}
+
+void lift_vec_part_fp(struct lift *l)
+{
+    part(l, false);
+}
+
+/* VMASKMOVxx: op[1] is the mask; the other register is the destination or what is stored. */
+void lift_vec_masked(struct lift *l)
+{
+    const struct insn *in = l->in;
+    if (!begin(l))
+        return;
+    lift_ea(l, R_T0);
+    struct uop *u = emit(l, l->arg->vec, false, in->op[in->op[0].where == W_M ? 2 : 0].reg, R_ZERO,
+                         in->op[1].reg);
+    u->seg = in->seg;
+    u->asize = in->asize;
+}
+
+/* Destination, indexes and mask must be three registers (SDM 2C VPGATHERDD). */
+void lift_vec_gather(struct lift *l)
+{
+    const struct insn *in = l->in;
+    unsigned dst = in->op[0].reg, mask = in->op[2].reg;
+    if (dst == mask || dst == in->index || mask == in->index) {
+        lift_ud(l);
+        return;
+    }
+    if (!begin(l))
+        return;
+    struct uop *u =
+        emit(l, l->arg->vec, false, dst, in->base == ISA_NO_REG ? R_ZERO : in->base, in->index);
+    u->aux = (uint16_t)mask;
+    u->scale = in->scale;
+    u->seg = in->seg;
+    u->asize = in->asize;
+    u->imm = in->disp;
+}
+
+/* The fused multiply-add that .n says. */
+void lift_vec_fma(struct lift *l)
+{
+    const struct insn *in = l->in;
+    if (!begin(l))
+        return;
+    unsigned b = source(l, 2);
+    emit(l, l->arg->vec, false, in->op[0].reg, in->op[1].reg, b)->imm = l->arg->n;
+}
+
+/* VEX forms of instructions that are helpers. */
+void lift_vec_help(struct lift *l)
+{
+    if (begin(l))
+        lift_help(l);
+}
+
 /* MMX registers to memory or a register. */
 void lift_mmx_store(struct lift *l)
 {

@@ -116,6 +116,16 @@ VEC_INLINE bool vec_run(struct cpu *c, const struct uop *u, vec_body *f, unsigne
     VEC_YMM_FN(name)  \
     vec_op v_##name = {name##_mmx, name##_xmm, name##_vex, name##_ymm};
 
+/* Which fused multiply-add: which operands are the factors (by the numbers in the mnemonic), and
+ * what is negated: the product, the addend of even lanes, of odd lanes. */
+#define FMA_132      0u
+#define FMA_213      1u
+#define FMA_231      2u
+#define FMA_ORDER    3u
+#define FMA_NEGATE   4u
+#define FMA_SUB_EVEN 8u
+#define FMA_SUB_ODD  16u
+
 uop_helper vec_mmx_read, vec_mmx_stored, vec_emms;
 
 /* The operations, by file. */

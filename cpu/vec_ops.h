@@ -44,7 +44,14 @@
     X(pcmpestri) X(pcmpistri) X(pcmpestrm) X(pcmpistrm) \
     /* AES, SHA */ \
     X(aesenc) X(aesenclast) X(aesdec) X(aesdeclast) X(aesimc) X(aeskeygenassist) X(pclmulqdq) \
-    X(sha1rnds4) X(sha1nexte) X(sha1msg1) X(sha1msg2) X(sha256rnds2) X(sha256msg1) X(sha256msg2)
+    X(sha1rnds4) X(sha1nexte) X(sha1msg1) X(sha1msg2) X(sha256rnds2) X(sha256msg1) X(sha256msg2) \
+    /* fused multiply-add */ \
+    X(fmaps) X(fmapd) X(fmass) X(fmasd) \
+    /* AVX only */ \
+    X(vbroadcast8) X(vbroadcast16) X(vbroadcast32) X(vbroadcast64) X(vbroadcast128) X(vpermilps) \
+    X(vpermilpd) X(vpermilpd_imm) X(vpermd) X(vpermq) X(vperm2x128) X(vinsert128) X(vextract128) \
+    X(vmaskload32) X(vmaskload64) X(vmaskstore32) X(vmaskstore64) X(vgatherdd) X(vgatherdq) \
+    X(vgatherqd) X(vgatherqq)
 /* clang-format on */
 #define X(name) extern vec_op v_##name;
 VEC_OPS(X)
