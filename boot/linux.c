@@ -105,13 +105,14 @@ static bool parse(struct kernel *k, const uint8_t *image, uint64_t size, struct 
     unsigned sects = image[P_SETUP_SECTS] ? image[P_SETUP_SECTS] : 4;
     uint64_t setup = (sects + 1) * 512ull, body = get_le32(image + P_SYSSIZE) * 16ull;
     k->setup_size = min_u64(P_MAGIC + image[P_JUMP + 1], P_HEADER_END);
-    if (size <= setup || size - setup < body)
+    /* the header counts in units of 16 bytes, rounded up */
+    if (size <= setup || size - setup + 15 < body)
         return err_set(e, ERR_FORMAT,
                        "the kernel is truncated: %llu bytes, but its header speaks of %llu; fetch "
                        "it again",
                        (unsigned long long)size, (unsigned long long)(setup + body));
     k->body = image + setup;
-    k->body_size = body ? body : size - setup;
+    k->body_size = body ? min_u64(body, size - setup) : size - setup;
     k->cmdline = k->version >= 0x206 ? get_le32(image + P_CMDLINE_SIZE) : 255;
     k->initrd_max = get_le32(image + P_INITRD_MAX);
     k->long_entry = k->version >= 0x20c && (get_le16(image + P_XLOADFLAGS) & XLF_KERNEL_64);
