@@ -241,6 +241,8 @@ void lift_help(struct lift *l)
             u->a = (uint8_t)((in->modrm & 7) | (in->rex & 1 ? 8 : 0));
         u->aux = in->is_mem;
     }
+    if (in->row->attr & A_REP)
+        u->aux |= (uint16_t)(in->rep << 8);
 }
 
 /* Flags. */

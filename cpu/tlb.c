@@ -1,16 +1,15 @@
 #include "cpu/tlb.h"
 
-static void clear(struct tlb_entry *e, unsigned slot)
+static void clear(struct tlb_entry *e)
 {
-    uint64_t none = tlb_none(slot);
-    *e = (struct tlb_entry){.read = none, .write = none, .exec = none};
+    *e = (struct tlb_entry){.read = TLB_NONE, .write = TLB_NONE, .exec = TLB_NONE};
 }
 
 void tlb_init(struct tlb *t)
 {
     for (unsigned ctx = 0; ctx < TLB_CTX_COUNT; ctx++)
         for (unsigned i = 0; i < TLB_SIZE; i++)
-            clear(&t->e[ctx][i], i);
+            clear(&t->e[ctx][i]);
     t->listed_count = 0;
     t->large_low = ~0ull;
     t->large_high = 0;
@@ -30,27 +29,24 @@ void tlb_flush_nonglobal(struct cpu *c)
         if (e->global)
             e->listed = 0;
         else
-            clear(e, t->listed[i] % TLB_SIZE);
+            clear(e);
     }
     t->listed_count = 0;
     t->generation++;
 }
 
-static uint64_t tag_of(const struct tlb_entry *e, unsigned slot)
+static uint64_t tag_of(const struct tlb_entry *e)
 {
-    return !tlb_is_none(e->read, slot)    ? e->read
-           : !tlb_is_none(e->write, slot) ? e->write
-                                          : e->exec;
+    return e->read != TLB_NONE ? e->read : e->write != TLB_NONE ? e->write : e->exec;
 }
 
-static void drop(struct tlb *t, unsigned ctx, unsigned slot, uint64_t la)
+static void drop(struct tlb_entry *e, uint64_t la)
 {
-    struct tlb_entry *e = &t->e[ctx][slot];
-    uint64_t tag = tag_of(e, slot);
+    uint64_t tag = tag_of(e);
     uint8_t listed = e->listed;
-    if (tlb_is_none(tag, slot) || (tag ^ la) >> e->shift)
+    if (tag == TLB_NONE || (tag ^ la) >> e->shift)
         return;
-    clear(e, slot);
+    clear(e);
     e->listed = listed;
 }
 
@@ -61,9 +57,9 @@ void tlb_flush_page(struct cpu *c, uint64_t la)
     struct tlb *t = c->tlb;
     bool large = la >= t->large_low && la <= t->large_high;
     for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++) {
-        drop(t, ctx, (la >> PAGE_SHIFT) & (TLB_SIZE - 1), la);
+        drop(tlb_slot(c, ctx, la), la);
         for (unsigned i = 0; large && i < TLB_SIZE; i++)
-            drop(t, ctx, i, la);
+            drop(&t->e[ctx][i], la);
     }
     t->generation++;
 }
@@ -75,5 +71,5 @@ void tlb_protect_code(struct cpu *c, uint64_t paddr)
     for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++)
         for (unsigned i = 0; i < TLB_SIZE; i++)
             if (t->e[ctx][i].paddr == paddr)
-                t->e[ctx][i].write = tlb_none(i);
+                t->e[ctx][i].write = TLB_NONE;
 }

@@ -1,0 +1,44 @@
+/* The command line: one table from which parsing, --help and the manual page are made. */
+#ifndef ISHI_FRONT_OPTIONS_H
+#define ISHI_FRONT_OPTIONS_H
+
+#include "host/posix/file.h"
+#include "machine/machine.h"
+
+struct disk_option {
+    const char *path;
+    enum disk_mode mode;
+    bool cdrom;
+};
+
+struct options {
+    const char *image; /* positional; NULL: none */
+    uint64_t mem;      /* bytes */
+    unsigned cpus;
+    const char *cpu;
+    const char *append, *initrd, *firmware, *rom;
+    struct disk_option disk[MACHINE_DISKS];
+    unsigned disk_count;
+    const char *serial[MACHINE_SERIALS];
+    unsigned serial_count;
+    const char *debugcon;
+    bool display_term;
+    const char *screenshot;
+    enum clock_mode clock;
+    enum boot_linux_entry entry;
+    uint32_t log_mask;
+    const char *log_file;
+    uint64_t stop_after; /* instructions; 0: never */
+    uint64_t seed, start_time;
+    bool start_time_given;
+    uint16_t debug_exit;
+    bool no_reboot;
+    bool boot_cdrom;
+};
+
+enum options_result { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_BAD };
+
+/* Fills *o from the arguments. OPTIONS_DONE: --help and the like were printed. OPTIONS_BAD: *e. */
+enum options_result options_parse(struct options *o, int argc, char **argv, struct err *e);
+
+#endif

@@ -1,0 +1,365 @@
+/* The loop: CPUs take turns, in order, for a quantum of instructions each; between turns the
+ * clock's timers fire and the outside is looked at.
+ *
+ * Determinism on the virtual clock: time is NS_PER_INSN for each instruction that any CPU executes,
+ * a turn ends exactly at the next timer, and what may cut machine_run() short (its slice) never
+ * moves a turn's end. An access to a device that sets an earlier timer ends the turn at that
+ * instruction. */
+#include "machine/machine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cpu/cpuid.h"
+#include "cpu/flags.h"
+#include "engine/engine.h"
+#include "machine/pc.h"
+
+#define NS_PER_INSN 4      /* virtual clock: 250 million instructions a second */
+#define QUANTUM     20000  /* instructions a CPU runs before the next one's turn */
+#define SLICE       200000 /* instructions in one machine_run() */
+#define TSC_HZ      1000000000ull
+
+struct machine_state {
+    uint64_t now;     /* virtual clock: ns when the present turn's instructions began to count */
+    uint64_t total;   /* instructions executed by all CPUs */
+    uint32_t current; /* whose turn it is */
+    uint32_t quantum; /* instructions left in it */
+};
+
+STATE_TABLE(machine_table, "machine", struct machine_state, STATE(struct machine_state, now),
+            STATE(struct machine_state, total), STATE(struct machine_state, current),
+            STATE(struct machine_state, quantum));
+
+#define STATES 96
+
+struct machine {
+    struct machine_state s;
+    struct machine_config cfg;
+    struct clock clock;
+    struct rng rng;
+    uint64_t host_start; /* host's ns at power-on */
+    uint64_t turn_start; /* current CPU's icount when `now` was taken */
+    uint64_t stop_after;
+    bool stop_on_reboot;
+    struct cpu *cpu[CPU_MAX];
+    struct cpu *triple;
+    struct pc *pc;
+    unsigned state_count;
+    struct state_ref state[STATES];
+    char names[CPU_MAX][8];
+};
+
+static uint64_t source(void *opaque)
+{
+    struct machine *m = opaque;
+    if (m->cfg.clock == CLOCK_HOST)
+        return m->cfg.host_ns() - m->host_start;
+    if (!m->cpu[m->s.current])
+        return m->s.now;
+    return m->s.now + (cpu_icount(m->cpu[m->s.current]) - m->turn_start) * NS_PER_INSN;
+}
+
+/* A timer became due earlier, or the board wants attention: end the turn at this instruction. */
+static void attention(void *opaque)
+{
+    struct machine *m = opaque;
+    if (m->cpu[m->s.current])
+        cpu_request(m->cpu[m->s.current], REQ_EXIT);
+}
+
+static void add_state(struct machine *m, const char *name, const struct state_table *t, void *data)
+{
+    CHECK(m->state_count < STATES);
+    m->state[m->state_count++] = (struct state_ref){name, t, data};
+}
+
+static bool start_guest(struct machine *m, struct err *e)
+{
+    struct boot_entry entry;
+    bool direct;
+    if (!pc_load(m->pc, &entry, &direct, e))
+        return false;
+    if (direct)
+        pc_enter(m->cpu[0], &entry);
+    return true;
+}
+
+static bool reset(struct machine *m, struct err *e)
+{
+    for (unsigned i = 0; i < m->cfg.cpus; i++)
+        cpu_reset(m->cpu[i], false);
+    pc_reset(m->pc);
+    return start_guest(m, e);
+}
+
+static void refuse_model(const char *name, struct err *e)
+{
+    char names[200] = "";
+    size_t n = 0;
+    const struct cpu_model *model;
+    for (unsigned i = 0; (model = cpu_model_at(i)) && n < sizeof names; i++)
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", model->name);
+    err_set(e, ERR_INVALID, "no CPU model \"%s\": there are %s", name, names);
+}
+
+struct machine *machine_new(const struct machine_config *cfg, struct err *e)
+{
+    if (cfg->cpus < 1 || cfg->cpus > CPU_MAX) {
+        err_set(e, ERR_INVALID, "%u CPUs: a machine has 1 to %d", cfg->cpus, CPU_MAX);
+        return NULL;
+    }
+    const struct cpu_model *model = cpu_model_find(cfg->cpu_model);
+    if (!model) {
+        refuse_model(cfg->cpu_model, e);
+        return NULL;
+    }
+    struct machine *m = xcalloc(1, sizeof *m);
+    m->cfg = *cfg;
+    m->stop_after = ~0ull;
+    m->s.quantum = QUANTUM;
+    if (cfg->clock == CLOCK_HOST)
+        m->host_start = cfg->host_ns();
+    clock_init(&m->clock, source, m);
+    m->clock.sooner = attention;
+    rng_seed(&m->rng, cfg->seed);
+    m->pc = pc_new(&m->cfg, &m->clock, attention, m, e);
+    if (!m->pc) {
+        free(m);
+        return NULL;
+    }
+    add_state(m, "machine", &machine_table, &m->s);
+    add_state(m, "rng", &rng_table, &m->rng);
+    for (unsigned i = 0; i < cfg->cpus; i++) {
+        struct cpu *c = xcalloc(1, sizeof *c);
+        c->tsc_hz = TSC_HZ;
+        cpu_init(c, i, cfg->cpus, pc_bus(m->pc), &m->clock, &m->rng, &m->cfg.log, &model->features);
+        pc_attach(m->pc, c);
+        m->cpu[i] = c;
+        snprintf(m->names[i], sizeof m->names[i], "cpu%u", i);
+        add_state(m, m->names[i], &cpu_state_table, &c->s);
+    }
+    soft_join(m->cpu, cfg->cpus);
+    for (unsigned i = 0; i < pc_state_count(m->pc); i++) {
+        const struct state_ref *r = pc_state(m->pc, i);
+        add_state(m, r->name, r->table, r->data);
+    }
+    if (!reset(m, e)) {
+        machine_free(m);
+        return NULL;
+    }
+    return m;
+}
+
+void machine_free(struct machine *m)
+{
+    if (!m)
+        return;
+    soft_part(m->cpu, m->cfg.cpus);
+    for (unsigned i = 0; i < m->cfg.cpus; i++) {
+        cpu_free(m->cpu[i]);
+        free(m->cpu[i]);
+    }
+    pc_free(m->pc);
+    free(m);
+}
+
+/* Begins a new count of the present turn's time. */
+static void turn_begin(struct machine *m)
+{
+    m->turn_start = m->cpu[m->s.current]->s.icount;
+}
+
+static void next_cpu(struct machine *m)
+{
+    m->s.current = (m->s.current + 1) % m->cfg.cpus;
+    m->s.quantum = QUANTUM;
+    turn_begin(m);
+}
+
+/* Instructions until the next timer, at least 1. On the host's clock nobody knows: a chunk that is
+ * short against a timer's wanted precision. */
+static uint64_t until_timer(struct machine *m)
+{
+    if (m->cfg.clock == CLOCK_HOST)
+        return QUANTUM;
+    if (m->clock.next == CLOCK_NEVER)
+        return ~0ull;
+    uint64_t now = source(m);
+    return m->clock.next <= now ? 1 : (m->clock.next - now + NS_PER_INSN - 1) / NS_PER_INSN;
+}
+
+/* The present CPU runs. False: it had nothing to do. */
+static bool turn(struct machine *m, uint64_t limit, enum engine_exit *why, uint64_t *done)
+{
+    struct cpu *c = m->cpu[m->s.current];
+    *done = 0;
+    *why = ENGINE_HALT;
+    if (c->s.activity != ACT_RUN && !c->request)
+        return false;
+    uint64_t before = c->s.icount, budget = min_u64(limit, min_u64(m->s.quantum, until_timer(m)));
+    *why = soft_run(c, budget);
+    *done = c->s.icount - before;
+    m->s.total += *done;
+    m->s.quantum -= (uint32_t)*done;
+    if (m->cfg.clock == CLOCK_VIRTUAL)
+        m->s.now += *done * NS_PER_INSN;
+    turn_begin(m);
+    return *done > 0 || *why != ENGINE_HALT;
+}
+
+/* What the guest asked of the board. MACHINE_SLICE: nothing, or it is done. */
+static enum machine_event board_event(struct machine *m, struct err *e)
+{
+    switch (pc_take_event(m->pc)) {
+    case PC_RESET:
+        LOG(&m->cfg.log, CPU, "reset");
+        if (m->stop_on_reboot)
+            return MACHINE_REBOOT;
+        return reset(m, e) ? MACHINE_SLICE : MACHINE_FAILED;
+    case PC_POWER_OFF: return MACHINE_OFF;
+    case PC_DEBUG_EXIT: return MACHINE_DEBUG_EXIT;
+    case PC_NOTHING: break;
+    }
+    return MACHINE_SLICE;
+}
+
+enum machine_event machine_run(struct machine *m, struct err *e)
+{
+    uint64_t left = SLICE;
+    unsigned idle = 0;
+    turn_begin(m);
+    while (left) {
+        enum machine_event event = board_event(m, e);
+        if (event != MACHINE_SLICE)
+            return event;
+        if (m->s.total >= m->stop_after)
+            return MACHINE_STOPPED;
+        if (m->clock.next <= clock_now(&m->clock)) {
+            clock_run(&m->clock);
+            idle = 0;
+        }
+        enum engine_exit why;
+        uint64_t done;
+        if (turn(m, min_u64(left, m->stop_after - m->s.total), &why, &done))
+            idle = 0;
+        else
+            idle++;
+        left -= min_u64(left, done);
+        if (why == ENGINE_SHUTDOWN) {
+            m->triple = m->cpu[m->s.current];
+            return MACHINE_TRIPLE;
+        }
+        if (why == ENGINE_HALT || m->s.quantum == 0)
+            next_cpu(m);
+        if (idle < m->cfg.cpus)
+            continue;
+        if (m->cfg.clock == CLOCK_HOST || m->clock.next == CLOCK_NEVER)
+            return MACHINE_IDLE;
+        m->s.now = max_u64(m->s.now, m->clock.next);
+        left -= min_u64(left, 1000); /* an idle guest still lets the outside be looked at */
+        idle = 0;
+    }
+    return MACHINE_SLICE;
+}
+
+uint64_t machine_wakeup(const struct machine *m)
+{
+    return m->clock.next;
+}
+
+uint64_t machine_now(const struct machine *m)
+{
+    return clock_now(&m->clock);
+}
+
+void machine_stop_after(struct machine *m, uint64_t n)
+{
+    m->stop_after = n;
+}
+
+void machine_stop_on_reboot(struct machine *m, bool stop)
+{
+    m->stop_on_reboot = stop;
+}
+
+uint64_t machine_icount(const struct machine *m)
+{
+    return m->s.total;
+}
+
+unsigned machine_exit_code(const struct machine *m)
+{
+    return pc_exit_code(m->pc);
+}
+
+struct cpu *machine_triple(struct machine *m)
+{
+    return m->triple;
+}
+
+uint64_t machine_hash(struct machine *m)
+{
+    uint64_t h = STATE_HASH_INIT;
+    for (unsigned i = 0; i < m->cfg.cpus; i++)
+        flags_sync(m->cpu[i]);
+    for (unsigned i = 0; i < m->state_count; i++)
+        h = state_hash(h, m->state[i].table, m->state[i].data);
+    return hash_bytes(h, m->cfg.ram, m->cfg.ram_size);
+}
+
+void machine_reset(struct machine *m)
+{
+    pc_ask_reset(m->pc);
+}
+
+void machine_power_button(struct machine *m)
+{
+    pc_power_button(m->pc);
+}
+
+void machine_nmi(struct machine *m)
+{
+    m->cpu[0]->s.nmi_pending = 1;
+    cpu_request(m->cpu[0], REQ_NMI);
+}
+
+size_t machine_type(struct machine *m, const uint8_t *bytes, size_t n)
+{
+    return pc_type(m->pc, bytes, n);
+}
+
+struct cpu *machine_cpu(struct machine *m, unsigned i)
+{
+    return m->cpu[i];
+}
+
+unsigned machine_cpu_count(const struct machine *m)
+{
+    return m->cfg.cpus;
+}
+
+const struct display_source *machine_display(struct machine *m)
+{
+    return pc_display(m->pc);
+}
+
+struct bus *machine_bus(struct machine *m)
+{
+    return pc_bus(m->pc);
+}
+
+struct pc *machine_pc(struct machine *m)
+{
+    return m->pc;
+}
+
+unsigned machine_state_count(const struct machine *m)
+{
+    return m->state_count;
+}
+
+const struct state_ref *machine_state(const struct machine *m, unsigned i)
+{
+    return &m->state[i];
+}

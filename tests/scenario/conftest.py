@@ -1,0 +1,98 @@
+"""What the scenario tests share: ishi as a person uses it, on a terminal or in a pipe."""
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pexpect
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+ISHI = ROOT / "build" / "ishi"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes minutes; run by ./check --long")
+
+
+class Machine:
+    """A running ishi on a pseudo-terminal."""
+
+    def __init__(self, *args, timeout=60):
+        self.child = pexpect.spawn(str(ISHI), [str(a) for a in args], timeout=timeout, encoding="latin-1", cwd=ROOT,
+                                   dimensions=(50, 132))
+
+    def expect(self, pattern, timeout=-1):
+        self.child.expect(pattern, timeout=timeout)
+        return self.child.match
+
+    def send(self, text):
+        self.child.send(text)
+
+    def line(self, text):
+        self.child.send(text + "\r")
+
+    def run(self, command, prompt, timeout=-1):
+        """Types a command and returns what it printed before the next prompt."""
+        self.line(command)
+        self.expect(prompt, timeout)
+        return self.child.before.replace("\r", "").partition("\n")[2]
+
+    def status(self, timeout=60):
+        """Waits for the end and returns the exit status."""
+        self.child.expect(pexpect.EOF, timeout=timeout)
+        self.child.close()
+        return self.child.exitstatus
+
+    def quit(self):
+        self.send("\x01x")
+        return self.status()
+
+
+@pytest.fixture
+def ishi():
+    """Starts machines and sees to it that none outlives its test."""
+    machines = []
+
+    def start(*args, **more):
+        machines.append(Machine(*args, **more))
+        return machines[-1]
+
+    yield start
+    for m in machines:
+        m.child.close(force=True)
+
+
+@pytest.fixture
+def piped():
+    """Runs ishi to its end with text as its input."""
+    def run(*args, text="", timeout=120):
+        return subprocess.run([str(ISHI), *map(str, args)], input=text, text=True, errors="replace",
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, cwd=ROOT)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def xv6():
+    """Folder with the user's own xv6.img and fs.img."""
+    folder = os.environ.get("ISHI_XV6")
+    if not folder:
+        pytest.skip("ISHI_XV6 names no folder with xv6.img and fs.img")
+    return pathlib.Path(folder)
+
+
+@pytest.fixture(scope="session")
+def default_guest():
+    """Folder with the default guest's vmlinuz and initrd.gz."""
+    done = subprocess.run([str(ROOT / "scripts/default-guest")], text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE)
+    if done.returncode:
+        pytest.skip(f"the default guest can't be had: {done.stderr.strip().splitlines()[-1]}")
+    return pathlib.Path(done.stdout.strip())
+
+
+def need(*tools):
+    for tool in tools:
+        if not shutil.which(tool):
+            pytest.skip(f"{tool} is not installed")
