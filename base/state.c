@@ -46,6 +46,23 @@ bool state_check(const struct state_table *t, struct err *e)
     return ok;
 }
 
+void state_clean(const struct state_table *t, void *data)
+{
+    for (uint32_t i = 0; i < t->field_count; i++) {
+        const struct state_field *f = &t->fields[i];
+        uint8_t *p = (uint8_t *)data + f->offset;
+        if (f->kind != STATE_BOOL && f->kind != STATE_STRUCT)
+            continue;
+        uint32_t size, n = state_elements(f, &size);
+        for (uint32_t k = 0; k < n; k++) {
+            if (f->kind == STATE_STRUCT)
+                state_clean(f->table, p + (size_t)k * size);
+            else
+                p[k] = p[k] != 0;
+        }
+    }
+}
+
 /* Multiply-and-fold over 8-byte words; a word's place counts since h feeds the next product. */
 static uint64_t mix(uint64_t h, uint64_t v)
 {
@@ -108,7 +125,7 @@ static void walk(const struct state_table *t, const uint8_t *data, const char *p
             if (f->kind == STATE_STRUCT)
                 walk(f->table, el, path, fn, opaque);
             else
-                fn(opaque, path, f->kind, el, size);
+                fn(opaque, path, STATE_UINT, el, size);
         }
     }
 }

@@ -12,7 +12,7 @@
 
 #include "base/err.h"
 
-enum state_kind { STATE_UINT, STATE_BYTES, STATE_STRUCT, STATE_SCRATCH };
+enum state_kind { STATE_UINT, STATE_BYTES, STATE_STRUCT, STATE_SCRATCH, STATE_BOOL };
 
 struct state_field {
     const char *name;
@@ -37,10 +37,13 @@ struct state_table {
             STATE_SIZE_(type, f) / (uint32_t)(esize), kind_, table_ \
     }
 
+#define STATE_KIND_(v) _Generic((v), bool : STATE_BOOL, default : STATE_UINT)
 /* An unsigned integer, bool included. */
-#define STATE(type, f) STATE_MAKE_(type, f, sizeof(((type *)0)->f), STATE_UINT, NULL)
+#define STATE(type, f) \
+    STATE_MAKE_(type, f, sizeof(((type *)0)->f), STATE_KIND_(((type *)0)->f), NULL)
 /* An array of unsigned integers. */
-#define STATE_ARRAY(type, f) STATE_MAKE_(type, f, sizeof(((type *)0)->f[0]), STATE_UINT, NULL)
+#define STATE_ARRAY(type, f) \
+    STATE_MAKE_(type, f, sizeof(((type *)0)->f[0]), STATE_KIND_(((type *)0)->f[0]), NULL)
 /* Raw bytes: a buffer, video memory. */
 #define STATE_BLOB(type, f) STATE_MAKE_(type, f, 1, STATE_BYTES, NULL)
 /* A struct, or an array of them, with a table of its own. */
@@ -66,13 +69,17 @@ static inline uint32_t state_elements(const struct state_field *f, uint32_t *siz
  * neighbouring field in *e. */
 bool state_check(const struct state_table *t, struct err *e);
 
+/* After bytes came from outside: makes every bool 0 or 1, since another value there is undefined
+ * behaviour to look at. The owner's restore function then checks what the values mean. */
+void state_clean(const struct state_table *t, void *data);
+
 /* A running 64-bit hash; start from STATE_HASH_INIT. Not cryptographic. */
 #define STATE_HASH_INIT 0x9e3779b97f4a7c15ull
 uint64_t hash_bytes(uint64_t h, const void *p, size_t n);
 uint64_t state_hash(uint64_t h, const struct state_table *t, const void *data);
 
 /* Calls fn for each scalar (arrays element by element, blobs as a whole), with its dotted path,
- * as `ch[2].count`. Used by info, diff and the snapshot writer. */
+ * as `ch[2].count`; a bool comes as STATE_UINT. Used by info, diff and the snapshot writer. */
 typedef void state_visit_fn(void *opaque, const char *path, enum state_kind kind, const void *data,
                             size_t size);
 void state_walk(const struct state_table *t, const void *data, state_visit_fn *fn, void *opaque);

@@ -50,6 +50,21 @@ static void test_state_walk_gives_paths(void **state)
     assert_string_equal(all, "n in[0].a in[0].b in[1].a in[1].b blob ");
 }
 
+struct flags {
+    bool one, many[2];
+    uint8_t count;
+};
+STATE_TABLE(flags_table, "flags", struct flags, STATE(struct flags, one),
+            STATE_ARRAY(struct flags, many), STATE(struct flags, count));
+
+static void test_clean_makes_bools_of_bytes(void **state)
+{
+    uint8_t bytes[4] = {2, 0, 0xff, 7}, want[4] = {1, 0, 1, 7};
+    assert_true(state_check(&flags_table, NULL));
+    state_clean(&flags_table, bytes);
+    assert_memory_equal(bytes, want, 4);
+}
+
 static void test_hash_sees_fields_but_not_scratch(void **state)
 {
     struct outer a = {.n = 1, .in = {{1, 2}, {3, 4}}}, b = a;
@@ -129,6 +144,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_state_names_every_byte),
         cmocka_unit_test(test_state_walk_gives_paths),
+        cmocka_unit_test(test_clean_makes_bools_of_bytes),
         cmocka_unit_test(test_hash_sees_fields_but_not_scratch),
         cmocka_unit_test(test_timers_fire_in_order),
         cmocka_unit_test(test_rng_repeats),
