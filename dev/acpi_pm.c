@@ -19,6 +19,7 @@
 /* clang-format off */
 STATE_TABLE(acpi_pm_table, "acpi_pm", struct acpi_pm_state,
     STATE(struct acpi_pm_state, seen),
+    STATE(struct acpi_pm_state, deadline),
     STATE(struct acpi_pm_state, sts),
     STATE(struct acpi_pm_state, en),
     STATE(struct acpi_pm_state, cnt),
@@ -41,19 +42,26 @@ static unsigned high_bit(const struct acpi_pm *p)
     return p->wide ? 31 : 23;
 }
 
+static void drive(struct acpi_pm *p)
+{
+    const struct acpi_pm_state *s = &p->s;
+    irq_set(&p->sci, (s->cnt & CNT_SCI) && ((s->sts & s->en & EN_ALL) || (s->gpsts & s->gpen)));
+    timer_set(&p->timer, s->deadline);
+}
+
 static void update(struct acpi_pm *p)
 {
     struct acpi_pm_state *s = &p->s;
-    uint64_t now = tick_now(p), at = CLOCK_NEVER;
+    uint64_t now = tick_now(p);
     if (now >> high_bit(p) != s->seen >> high_bit(p))
         s->sts |= STS_TMR;
     s->seen = now;
-    irq_set(&p->sci, (s->cnt & CNT_SCI) && ((s->sts & s->en & EN_ALL) || (s->gpsts & s->gpen)));
+    s->deadline = CLOCK_NEVER;
     if ((s->en & STS_TMR) && !(s->sts & STS_TMR)) {
         uint64_t tick = ((now >> high_bit(p)) + 1) << high_bit(p);
-        at = mul_div_u64(tick, NS_PER_S, ACPI_PM_HZ) + 1;
+        s->deadline = mul_div_u64(tick, NS_PER_S, ACPI_PM_HZ) + 1;
     }
-    timer_set(&p->timer, at);
+    drive(p);
 }
 
 static void timer_fire(void *opaque)
@@ -177,7 +185,7 @@ void acpi_pm_reset(struct acpi_pm *p)
 
 void acpi_pm_restore(struct acpi_pm *p)
 {
-    update(p);
+    drive(p);
 }
 
 void acpi_pm_init(struct acpi_pm *p, struct clock *clock, const struct log *log, struct irq sci,

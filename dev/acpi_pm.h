@@ -19,10 +19,11 @@
 #define ACPI_PM_S5      0 /* SLP_TYP of S5 */
 
 struct acpi_pm_state {
-    uint64_t seen;                   /* timer tick up to which its status bit is worked out */
-    uint16_t sts, en;                /* PM1 */
-    uint16_t cnt;                    /* PM1 control */
-    uint16_t gpsts, gpen;            /* general purpose events */
+    uint64_t seen;        /* timer tick up to which its status bit is worked out */
+    uint64_t deadline;    /* ns: of the timer's next carry; CLOCK_NEVER: nobody waits for it */
+    uint16_t sts, en;     /* PM1 */
+    uint16_t cnt;         /* PM1 control */
+    uint16_t gpsts, gpen; /* general purpose events */
     uint8_t command, command_status; /* ports 0xb2 and 0xb3 */
     uint8_t other[64];               /* registers that only keep what is written */
     uint8_t unused[4];               /* 0 */

@@ -29,6 +29,7 @@ STATE_TABLE(hpet_timer_table, "hpet timer", struct hpet_timer,
     STATE(struct hpet_timer, config),
     STATE(struct hpet_timer, comparator),
     STATE(struct hpet_timer, period),
+    STATE(struct hpet_timer, deadline),
     STATE(struct hpet_timer, seen));
 STATE_TABLE(hpet_table, "hpet", struct hpet_state,
     STATE_SUB(struct hpet_state, timer, &hpet_timer_table),
@@ -98,7 +99,8 @@ static void arm(struct hpet *h, unsigned n, uint64_t now)
         if (t->config & T_PERIODIC)
             at = max_u64(at, now + MIN_PERIOD_NS);
     }
-    timer_set(&h->timer[n], max_u64(at, now));
+    t->deadline = max_u64(at, now);
+    timer_set(&h->timer[n], t->deadline);
 }
 
 /* Deals with the matches up to now. */
@@ -293,9 +295,9 @@ void hpet_restore(struct hpet *h)
         if (counter_at(h, now) - t->seen > counter_at(h, now) - h->s.counter)
             t->seen = h->s.counter;
         drive(h, n);
+        timer_set(&h->timer[n], t->deadline);
     }
     irq_set(&h->wires.legacy_on, h->s.config & LEGACY);
-    update(h);
 }
 
 void hpet_init(struct hpet *h, struct clock *clock, const struct log *log,

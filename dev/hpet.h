@@ -20,8 +20,9 @@
 struct hpet_timer {
     uint64_t config;
     uint64_t comparator;
-    uint64_t period; /* periodic mode: the last value written to the comparator */
-    uint64_t seen;   /* counter up to which matches have been dealt with */
+    uint64_t period;   /* periodic mode: the last value written to the comparator */
+    uint64_t deadline; /* ns: of its next match; CLOCK_NEVER: nobody waits for it */
+    uint64_t seen;     /* counter up to which matches have been dealt with */
 };
 
 struct hpet_state {

@@ -24,6 +24,7 @@ STATE_TABLE(i8254_channel_table, "i8254 channel", struct i8254_channel,
     STATE_BLOB(struct i8254_channel, unused));
 STATE_TABLE(i8254_table, "i8254", struct i8254_state,
     STATE_SUB(struct i8254_state, ch, &i8254_channel_table),
+    STATE(struct i8254_state, deadline),
     STATE(struct i8254_state, fired),
     STATE(struct i8254_state, speaker),
     STATE(struct i8254_state, irq_level),
@@ -149,7 +150,8 @@ static void update(struct i8254 *p)
     drive(p, level);
     p->s.fired = now;
     edge = min_u64(next_edge(c, now), c->reload_at);
-    timer_set(&p->timer, edge == CLOCK_NEVER ? CLOCK_NEVER : ns_of_tick(edge));
+    p->s.deadline = edge == CLOCK_NEVER ? CLOCK_NEVER : ns_of_tick(edge);
+    timer_set(&p->timer, p->s.deadline);
 }
 
 static void timer_fire(void *opaque)
@@ -327,7 +329,10 @@ static void set_gate(struct i8254 *p, unsigned i, bool level)
 
 static uint64_t i8254_read(void *dev, uint64_t offset, unsigned size)
 {
-    return offset < 3 ? read_count(dev, (unsigned)offset) : 0xff;
+    if (offset > 2)
+        return 0xff;
+    update(dev); /* an edge that is due comes before the count after it */
+    return read_count(dev, (unsigned)offset);
 }
 
 static void i8254_write(void *dev, uint64_t offset, unsigned size, uint64_t value)
@@ -386,7 +391,8 @@ void i8254_restore(struct i8254 *p)
         c->mode = c->mode > 5 ? 3 : c->mode;
         c->rw = c->rw & 3 ? c->rw & 3 : 3;
     }
-    update(p);
+    timer_set(&p->timer, p->s.deadline);
+    irq_set(&p->irq, p->s.irq_level);
 }
 
 void i8254_init(struct i8254 *p, struct clock *clock, const struct log *log, struct irq irq)

@@ -42,8 +42,9 @@ struct i8254_channel {
 
 struct i8254_state {
     struct i8254_channel ch[3];
-    uint64_t fired; /* tick up to which channel 0's edges were passed on */
-    bool speaker;   /* port 0x61 bit 1 */
+    uint64_t deadline; /* ns: of its next edge; CLOCK_NEVER: none */
+    uint64_t fired;    /* tick up to which channel 0's edges were passed on */
+    bool speaker;      /* port 0x61 bit 1 */
     bool irq_level;
     uint8_t unused[6]; /* 0 */
 };

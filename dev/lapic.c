@@ -42,6 +42,7 @@ enum {
 STATE_TABLE(lapic_table, "lapic", struct lapic_state,
     STATE(struct lapic_state, base),
     STATE(struct lapic_state, timer_start),
+    STATE(struct lapic_state, timer_at),
     STATE(struct lapic_state, tsc_deadline),
     STATE_ARRAY(struct lapic_state, irr),
     STATE_ARRAY(struct lapic_state, isr),
@@ -608,7 +609,7 @@ void lapic_reset(struct lapic *l)
 void lapic_restore(struct lapic *l)
 {
     l->s.timer_start = min_u64(l->s.timer_start, clock_now(l->clock));
-    lapic_timer_arm(l);
+    timer_set(&l->timer, l->s.timer_at);
     update(l);
 }
 

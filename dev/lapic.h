@@ -50,6 +50,7 @@ enum lapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERR
 struct lapic_state {
     uint64_t base;         /* IA32_APIC_BASE */
     uint64_t timer_start;  /* ns: when timer_count began to count */
+    uint64_t timer_at;     /* ns: of the timer's next expiry; CLOCK_NEVER: nobody waits for it */
     uint64_t tsc_deadline; /* IA32_TSC_DEADLINE; 0: not armed */
     uint32_t irr[8], isr[8], tmr[8];
     uint32_t ldr, dfr, svr; /* as read in xAPIC mode */

@@ -75,6 +75,7 @@ void lapic_timer_arm(struct lapic *l)
         if (mode(l) == PERIODIC)
             at = max_u64(at, now + MIN_PERIOD_NS);
     }
+    l->s.timer_at = at;
     timer_set(&l->timer, at);
 }
 

@@ -28,6 +28,7 @@ STATE_TABLE(mc146818_table, "mc146818", struct mc146818_state,
     STATE(struct mc146818_state, seconds),
     STATE(struct mc146818_state, chain),
     STATE(struct mc146818_state, seen),
+    STATE(struct mc146818_state, deadline),
     STATE(struct mc146818_state, index),
     STATE(struct mc146818_state, nmi_masked),
     STATE(struct mc146818_state, weekday),
@@ -200,7 +201,8 @@ static void wait_for_event(struct mc146818 *r, uint64_t now)
         if (second != ~0ull)
             at = min_u64(at, ns_of_second(r, second));
     }
-    timer_set(&r->timer, at > now ? at : now + 1);
+    r->s.deadline = at > now ? at : now + 1;
+    timer_set(&r->timer, r->s.deadline);
 }
 
 /* Works out what happened since the flags were last looked at. */
@@ -363,7 +365,8 @@ void mc146818_restore(struct mc146818 *r)
     r->s.chain = min_u64(r->s.chain, now);
     r->s.seen = min_u64(r->s.seen, now);
     r->s.seconds = min_u64(r->s.seconds, BIT(40));
-    update(r);
+    timer_set(&r->timer, r->s.deadline);
+    irq_set(&r->irq, r->s.cmos[C] & C_IRQF);
 }
 
 void mc146818_init(struct mc146818 *r, struct clock *clock, const struct log *log, struct irq irq,

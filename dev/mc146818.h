@@ -20,6 +20,7 @@ struct mc146818_state {
     uint64_t seconds;  /* since 1970-01-01 as the registers show it, at `base` */
     uint64_t chain;    /* ns: when the divider chain last started, for the periodic rate */
     uint64_t seen;     /* ns up to which the flags of register C are worked out */
+    uint64_t deadline; /* ns: of the next event that would interrupt; CLOCK_NEVER: none */
     uint8_t index;     /* of port 0x70, without bit 7 */
     bool nmi_masked;   /* bit 7 of port 0x70 */
     uint8_t weekday;   /* days that the weekday register is ahead of the calendar's, 0..6 */
