@@ -170,15 +170,15 @@ static void fill(struct cpu *c, uint64_t la, unsigned ctx, const struct walk *w,
                  const struct page *p)
 {
     struct tlb_entry *e = tlb_slot(c, ctx, la);
-    uint64_t tag = la & PAGE_MASK;
+    uint64_t tag = la & PAGE_MASK, none = tlb_none((la >> PAGE_SHIFT) & (TLB_SIZE - 1));
     unsigned watch = debug_watches(c, tag);
     bool ram_write = p->writable && (!p->flags || *p->flags == PAGE_DIRTY);
     note_entry(c, e, la, ctx, w);
-    e->read = !(watch & WATCH_READ) && allowed(c, w, ctx, ACC_READ) ? tag : TLB_NONE;
+    e->read = !(watch & WATCH_READ) && allowed(c, w, ctx, ACC_READ) ? tag : none;
     e->write = ram_write && w->dirty && !(watch & WATCH_WRITE) && allowed(c, w, ctx, ACC_WRITE)
                    ? tag
-                   : TLB_NONE;
-    e->exec = allowed(c, w, ctx, ACC_EXEC) ? tag : TLB_NONE;
+                   : none;
+    e->exec = allowed(c, w, ctx, ACC_EXEC) ? tag : none;
     e->host = (uintptr_t)p->host;
     e->paddr = p->paddr;
     e->global = w->global;

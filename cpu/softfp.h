@@ -25,6 +25,7 @@ struct fp {
     uint8_t masks;     /* FP_* that are masked: decides what an overflow or underflow returns */
     uint8_t flags;     /* FP_* raised; only ever or'ed */
     bool rounded_up;   /* x87 C1: the last rounding went away from zero */
+    uint8_t unused;
 };
 
 /* 80-bit extended: explicit integer bit, sign in bit 15 of the exponent word. */

@@ -1,15 +1,16 @@
 #include "cpu/tlb.h"
 
-static void clear(struct tlb_entry *e)
+static void clear(struct tlb_entry *e, unsigned slot)
 {
-    *e = (struct tlb_entry){.read = TLB_NONE, .write = TLB_NONE, .exec = TLB_NONE};
+    uint64_t none = tlb_none(slot);
+    *e = (struct tlb_entry){.read = none, .write = none, .exec = none};
 }
 
 void tlb_init(struct tlb *t)
 {
     for (unsigned ctx = 0; ctx < TLB_CTX_COUNT; ctx++)
         for (unsigned i = 0; i < TLB_SIZE; i++)
-            clear(&t->e[ctx][i]);
+            clear(&t->e[ctx][i], i);
     t->listed_count = 0;
     t->large_low = ~0ull;
     t->large_high = 0;
@@ -29,24 +30,27 @@ void tlb_flush_nonglobal(struct cpu *c)
         if (e->global)
             e->listed = 0;
         else
-            clear(e);
+            clear(e, t->listed[i] % TLB_SIZE);
     }
     t->listed_count = 0;
     t->generation++;
 }
 
-static uint64_t tag_of(const struct tlb_entry *e)
+static uint64_t tag_of(const struct tlb_entry *e, unsigned slot)
 {
-    return e->read != TLB_NONE ? e->read : e->write != TLB_NONE ? e->write : e->exec;
+    return !tlb_is_none(e->read, slot)    ? e->read
+           : !tlb_is_none(e->write, slot) ? e->write
+                                          : e->exec;
 }
 
-static void drop(struct tlb_entry *e, uint64_t la)
+static void drop(struct tlb *t, unsigned ctx, unsigned slot, uint64_t la)
 {
-    uint64_t tag = tag_of(e);
+    struct tlb_entry *e = &t->e[ctx][slot];
+    uint64_t tag = tag_of(e, slot);
     uint8_t listed = e->listed;
-    if (tag == TLB_NONE || (tag ^ la) >> e->shift)
+    if (tlb_is_none(tag, slot) || (tag ^ la) >> e->shift)
         return;
-    clear(e);
+    clear(e, slot);
     e->listed = listed;
 }
 
@@ -57,9 +61,9 @@ void tlb_flush_page(struct cpu *c, uint64_t la)
     struct tlb *t = c->tlb;
     bool large = la >= t->large_low && la <= t->large_high;
     for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++) {
-        drop(tlb_slot(c, ctx, la), la);
+        drop(t, ctx, (la >> PAGE_SHIFT) & (TLB_SIZE - 1), la);
         for (unsigned i = 0; large && i < TLB_SIZE; i++)
-            drop(&t->e[ctx][i], la);
+            drop(t, ctx, i, la);
     }
     t->generation++;
 }
@@ -71,5 +75,5 @@ void tlb_protect_code(struct cpu *c, uint64_t paddr)
     for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++)
         for (unsigned i = 0; i < TLB_SIZE; i++)
             if (t->e[ctx][i].paddr == paddr)
-                t->e[ctx][i].write = TLB_NONE;
+                t->e[ctx][i].write = tlb_none(i);
 }

@@ -1,7 +1,7 @@
 /* The software TLB: linear page → host page, for the fast path of every access.
  *
  * An entry serves reads, writes and fetches separately: a tag is the page's linear address where
- * that kind of access may go straight to host memory, else TLB_NONE and the access takes the slow
+ * that kind of access may go straight to host memory, else tlb_none() and the access takes the slow
  * path in mmu.c (not translated yet, no permission, device memory, ROM or a page with translated
  * code for writes, a watchpoint). One compare does hit, permission and page crossing: the access is
  * inside the page if la - tag <= PAGE_SIZE - size.
@@ -15,7 +15,6 @@
 
 #define TLB_BITS 9
 #define TLB_SIZE (1u << TLB_BITS)
-#define TLB_NONE 0xfffffffffffff000ull /* + PAGE_SIZE wraps: no access matches */
 
 enum tlb_ctx {
     TLB_SUPER,    /* CPL 0..2, or implicit supervisor access; SMAP applies where it is on */
@@ -48,6 +47,18 @@ struct tlb {
 static inline struct tlb_entry *tlb_slot(const struct cpu *c, unsigned ctx, uint64_t la)
 {
     return &c->tlb->e[ctx][(la >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+}
+
+/* The tag that no access matches in a slot: of a page that belongs in another slot. One tag for all
+ * would be some page's, and a stray pointer into it would find no host memory behind it. */
+static inline uint64_t tlb_none(unsigned slot)
+{
+    return slot ? 0 : PAGE_SIZE;
+}
+
+static inline bool tlb_is_none(uint64_t tag, unsigned slot)
+{
+    return ((tag >> PAGE_SHIFT) & (TLB_SIZE - 1)) != slot;
 }
 
 void tlb_init(struct tlb *t);

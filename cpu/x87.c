@@ -8,6 +8,7 @@
 #include "cpu/flags.h"
 #include "cpu/helpers.h"
 #include "cpu/softfp_core.h"
+#include "cpu/x87_fast.h"
 
 bool x87_pending(struct cpu *c)
 {
@@ -59,6 +60,8 @@ unsigned x87_tag(struct f80 v)
     return e == 0 || e == 0x7fff || !(v.sig >> 63) ? 2 : 0;
 }
 
+#define NOINLINE __attribute__((noinline))
+
 /* ---- Arithmetic ---- */
 
 static inline struct f80 arith(struct fp *x, unsigned op, struct f80 a, struct f80 b)
@@ -74,25 +77,41 @@ static inline struct f80 arith(struct fp *x, unsigned op, struct f80 a, struct f
 }
 
 /* ST(0) op ST(i), the result to ST(to). */
-static inline bool arith_regs(struct cpu *c, const struct uop *u, unsigned to, bool pop)
+static NOINLINE void arith_slow(struct cpu *c, const struct uop *u, unsigned to, bool pop)
 {
-    if (!x87_begin(c))
-        return false;
-    x87_note(c, u);
     struct f80 r = F80_INDEFINITE;
     bool write;
-    if (UNLIKELY(x87_empty(c, 0) || x87_empty(c, u->a))) {
+    if (x87_empty(c, 0) || x87_empty(c, u->a)) {
         write = x87_stack_fault(c, false);
     } else {
         struct fp x = x87_context(c);
         r = arith(&x, u->scale, x87_get(c, 0), x87_get(c, u->a));
         write = x87_raise(c, &x);
     }
-    if (LIKELY(write)) {
+    if (write) {
         x87_set(c, to, r);
         if (pop)
             x87_pop(c);
     }
+}
+
+static inline bool arith_regs(struct cpu *c, const struct uop *u, unsigned to, bool pop)
+{
+    if (!x87_begin(c))
+        return false;
+    x87_note(c, u);
+    if (LIKELY(!x87_empty(c, 0) && !x87_empty(c, u->a))) {
+        struct f80 r;
+        unsigned bits = fast_arith(c, &r, u->scale, x87_get(c, 0), x87_get(c, u->a));
+        if (LIKELY(bits != X87_SLOW)) {
+            x87_put(c, to, r);
+            x87_fast_raise(c, bits);
+            if (pop)
+                x87_pop(c);
+            return true;
+        }
+    }
+    arith_slow(c, u, to, pop);
     return true;
 }
 
@@ -112,28 +131,41 @@ bool h_farith_pop(struct cpu *c, const struct uop *u)
 }
 
 /* ST(0) op a memory operand; `den`: it was denormal in its own format. */
-static inline bool arith_mem(struct cpu *c, const struct uop *u, struct f80 m, bool den)
+static NOINLINE bool arith_mem_slow(struct cpu *c, const struct uop *u, struct f80 m, bool den)
 {
-    x87_note(c, u);
     struct f80 r = F80_INDEFINITE;
     bool write;
-    if (UNLIKELY(x87_empty(c, 0))) {
+    if (x87_empty(c, 0)) {
         write = x87_stack_fault(c, false);
     } else {
         struct fp x = x87_context(c);
         struct f80 a = x87_get(c, 0);
-        if (UNLIKELY(den)) {
+        if (den) {
             /* Invalid and zero divide go before it, and it goes before the rest. */
             struct fpn n = f80_unpack(a);
             if (!fp_is_nan(&n) && !(u->scale == X87_DIVR && n.kind == K_ZERO))
                 x.flags = FP_DENORMAL;
         }
-        if (LIKELY(!(x.flags & ~x.masks)))
+        if (!(x.flags & ~x.masks))
             r = arith(&x, u->scale, a, m);
         write = x87_raise(c, &x);
     }
-    if (LIKELY(write))
+    if (write)
         x87_set(c, 0, r);
+    return true;
+}
+
+static inline bool arith_mem(struct cpu *c, const struct uop *u, struct f80 m, bool den)
+{
+    x87_note(c, u);
+    struct f80 r;
+    if (UNLIKELY(den || x87_empty(c, 0)))
+        return arith_mem_slow(c, u, m, den);
+    unsigned bits = fast_arith(c, &r, u->scale, x87_get(c, 0), m);
+    if (UNLIKELY(bits == X87_SLOW))
+        return arith_mem_slow(c, u, m, den);
+    x87_put(c, 0, r);
+    x87_fast_raise(c, bits);
     return true;
 }
 
@@ -187,16 +219,34 @@ static void pops(struct cpu *c, unsigned n)
         x87_pop(c);
 }
 
+/* The order of two normal numbers. */
+static inline enum fp_order order_normal(struct f80 a, struct f80 b)
+{
+    if (a.exp == b.exp && a.sig == b.sig)
+        return FP_EQUAL;
+    bool sign = a.exp >> 15;
+    if ((a.exp ^ b.exp) & 0x8000)
+        return sign ? FP_LESS : FP_GREATER;
+    bool less = a.exp != b.exp ? a.exp < b.exp : a.sig < b.sig;
+    return less != sign ? FP_LESS : FP_GREATER;
+}
+
 static bool compare_with(struct cpu *c, const struct uop *u, bool missing, struct f80 b, bool den)
 {
     x87_note(c, u);
+    struct f80 a = x87_get(c, 0);
+    if (LIKELY(!missing && !den && f80_normal(a) && f80_normal(b))) {
+        set_codes(c, order_codes[order_normal(a, b)]);
+        pops(c, u->scale & 3);
+        return true;
+    }
     enum fp_order order = FP_UNORDERED;
     bool write;
     if (UNLIKELY(missing)) {
         write = x87_stack_fault(c, false);
     } else {
         struct fp x = x87_context(c);
-        order = f80_compare(&x, x87_get(c, 0), b, u->scale & X87_QUIET);
+        order = f80_compare(&x, a, b, u->scale & X87_QUIET);
         if (den && order != FP_UNORDERED)
             x.flags |= FP_DENORMAL;
         write = x87_raise(c, &x);
@@ -261,12 +311,15 @@ bool h_fcomi(struct cpu *c, const struct uop *u)
         return false;
     x87_note(c, u);
     enum fp_order order = FP_UNORDERED;
-    bool write;
+    bool write = true;
+    struct f80 a = x87_get(c, 0), b = x87_get(c, u->a);
     if (x87_empty(c, 0) || x87_empty(c, u->a)) {
         write = x87_stack_fault(c, false);
+    } else if (LIKELY(f80_normal(a) && f80_normal(b))) {
+        order = order_normal(a, b);
     } else {
         struct fp x = x87_context(c);
-        order = f80_compare(&x, x87_get(c, 0), x87_get(c, u->a), u->scale & X87_QUIET);
+        order = f80_compare(&x, a, b, u->scale & X87_QUIET);
         unsigned c1 = c->s.fsw & FSW_C1; /* which stays */
         write = x87_raise(c, &x);
         c->s.fsw |= (uint16_t)c1;

@@ -62,10 +62,14 @@ static inline void x87_note(struct cpu *c, const struct uop *u)
 
 static inline struct fp x87_context(const struct cpu *c)
 {
+    /* Put together as one word: byte after byte, it would be read before it is in the cache. */
     static const uint8_t precision[] = {24, 64, 53, 64};
-    return (struct fp){.round = c->s.fcw >> 10 & 3,
-                       .precision = precision[c->s.fcw >> 8 & 3],
-                       .masks = c->s.fcw & 0x3f};
+    uint64_t v = (c->s.fcw >> 10 & 3) | (uint64_t)precision[c->s.fcw >> 8 & 3] << 8 |
+                 (uint64_t)(c->s.fcw & 0x3f) << 32;
+    struct fp x;
+    _Static_assert(sizeof x == 8 && offsetof(struct fp, masks) == 4, "as shifted above");
+    memcpy(&x, &v, sizeof x);
+    return x;
 }
 
 static inline unsigned x87_index(const struct cpu *c, unsigned i)
@@ -84,12 +88,18 @@ static inline struct f80 x87_get(const struct cpu *c, unsigned i)
     return (struct f80){c->s.fp_sig[n], c->s.fp_exp[n]};
 }
 
-static inline void x87_set(struct cpu *c, unsigned i, struct f80 v)
+/* Overwrites a register that is not empty. */
+static inline void x87_put(struct cpu *c, unsigned i, struct f80 v)
 {
     unsigned n = x87_index(c, i);
     c->s.fp_sig[n] = v.sig;
     c->s.fp_exp[n] = v.exp;
-    c->s.ftw |= (uint8_t)(1u << n);
+}
+
+static inline void x87_set(struct cpu *c, unsigned i, struct f80 v)
+{
+    x87_put(c, i, v);
+    c->s.ftw |= (uint8_t)(1u << x87_index(c, i));
 }
 
 static inline void x87_turn(struct cpu *c, unsigned by)

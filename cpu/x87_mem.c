@@ -4,29 +4,40 @@
  * neither writes nor pops; one that faults changes nothing at all. */
 #include "cpu/helpers.h"
 #include "cpu/softfp_core.h"
-#include "cpu/x87.h"
+#include "cpu/x87_fast.h"
 
 /* ---- Loads ---- */
 
-static inline void push_loaded(struct cpu *c, const struct uop *u, struct f80 v, bool den)
+static __attribute__((noinline)) bool push_special(struct cpu *c, const struct uop *u, struct f80 v,
+                                                   bool den)
 {
-    x87_note(c, u);
-    if (UNLIKELY(!x87_empty(c, 7))) {
+    if ((!x87_empty(c, 7))) {
         if (x87_stack_fault(c, true))
             x87_push(c, F80_INDEFINITE);
-        return;
+        return true;
     }
     struct fp x = x87_context(c);
-    if (UNLIKELY(den))
+    if ((den))
         x.flags |= FP_DENORMAL;
-    if (UNLIKELY((v.exp & 0x7fff) == 0x7fff && v.sig << 1 && !(v.sig & F80_QUIET))) {
+    if (((v.exp & 0x7fff) == 0x7fff && v.sig << 1 && !(v.sig & F80_QUIET))) {
         x.flags |= FP_INVALID;
         v.sig |= F80_QUIET;
     }
     /* A denormal is loaded even if its exception is unmasked. */
     x87_raise(c, &x);
-    if (LIKELY(!(x.flags & ~x.masks & FP_INVALID)))
+    if ((!(x.flags & ~x.masks & FP_INVALID)))
         x87_push(c, v);
+    return true;
+}
+
+static inline bool push_loaded(struct cpu *c, const struct uop *u, struct f80 v, bool den)
+{
+    x87_note(c, u);
+    if (UNLIKELY(!f80_normal(v) || den || !x87_empty(c, 7)))
+        return push_special(c, u, v, den);
+    c->s.fsw &= (uint16_t)~FSW_C1;
+    x87_push(c, v);
+    return true;
 }
 
 bool h_fld_m32(struct cpu *c, const struct uop *u)
@@ -36,8 +47,7 @@ bool h_fld_m32(struct cpu *c, const struct uop *u)
         return false;
     bool den;
     struct f80 r = f32_widen((f32)v, &den);
-    push_loaded(c, u, r, den);
-    return true;
+    return push_loaded(c, u, r, den);
 }
 
 bool h_fld_m64(struct cpu *c, const struct uop *u)
@@ -47,8 +57,7 @@ bool h_fld_m64(struct cpu *c, const struct uop *u)
         return false;
     bool den;
     struct f80 r = f64_widen(v, &den);
-    push_loaded(c, u, r, den);
-    return true;
+    return push_loaded(c, u, r, den);
 }
 
 /* An exact value, whatever it is: no exception but the stack's. */
@@ -139,12 +148,28 @@ static bool store_missing(struct cpu *c, const struct uop *u, unsigned size, uin
     return true;
 }
 
+static inline bool store_fast(struct cpu *c, const struct uop *u, unsigned size, uint64_t v,
+                              unsigned bits)
+{
+    if (!x87_store(c, u, size, v))
+        return false;
+    x87_note(c, u);
+    x87_fast_raise(c, bits);
+    if (u->scale)
+        x87_pop(c);
+    return true;
+}
+
 bool h_fst_m32(struct cpu *c, const struct uop *u)
 {
     if (!x87_begin(c))
         return false;
     if (UNLIKELY(x87_empty(c, 0)))
         return store_missing(c, u, 4, fmt_indefinite(F32_FRAC));
+    uint64_t r;
+    unsigned bits = fast_narrow(c, &r, x87_get(c, 0), F32_FRAC);
+    if (LIKELY(bits != X87_SLOW))
+        return store_fast(c, u, 4, r, bits);
     struct fp x = x87_context(c);
     f32 v = f80_to_f32(&x, x87_get(c, 0));
     bool allowed = store_allowed(&x);
@@ -159,6 +184,10 @@ bool h_fst_m64(struct cpu *c, const struct uop *u)
         return false;
     if (UNLIKELY(x87_empty(c, 0)))
         return store_missing(c, u, 8, fmt_indefinite(F64_FRAC));
+    uint64_t r;
+    unsigned bits = fast_narrow(c, &r, x87_get(c, 0), F64_FRAC);
+    if (LIKELY(bits != X87_SLOW))
+        return store_fast(c, u, 8, r, bits);
     struct fp x = x87_context(c);
     f64 v = f80_to_f64(&x, x87_get(c, 0));
     bool allowed = store_allowed(&x);
