@@ -248,7 +248,8 @@ struct cpu_apic {
 #define KEY_MMX_UD  0x4000u /* CR0.EM */
 #define KEY_WAIT_NM 0x8000u /* FWAIT: CR0.TS and MP */
 
-#define TRAIL 32 /* power of two */
+#define TRAIL       32 /* power of two */
+#define FAULT_CHAIN 8
 
 struct tlb;
 struct block;
@@ -301,7 +302,7 @@ struct cpu {
 
     /* For people: the faults since the last one that was delivered whole, and where blocks began.
      */
-    struct fault chain[4];
+    struct fault chain[FAULT_CHAIN];
     unsigned chain_count;
     uint64_t trail[TRAIL];
     unsigned trail_at;

@@ -337,6 +337,8 @@ static bool deliver_chain(struct cpu *c, enum class before)
         }
         if ((before == CONTRIBUTORY && now == CONTRIBUTORY) ||
             (before == PAGE_FAULT && (now == CONTRIBUTORY || now == PAGE_FAULT))) {
+            if (now == PAGE_FAULT)
+                c->s.cr2 = c->fault.addr;
             cpu_fault(c, EXC_DF, "a fault while another was being delivered", 0, 0);
             now = DOUBLE;
             record(c);
@@ -359,6 +361,8 @@ bool cpu_deliver(struct cpu *c)
     c->chain_count = 0;
     c->s.pending_db = 0; /* the instruction did not complete: no trap for what it touched */
     c->s.stepping = 0;
+    /* counts as an instruction, or a guest whose handler faults at once would stop the clock */
+    c->s.icount++;
     return deliver_chain(c, BENIGN);
 }
 
