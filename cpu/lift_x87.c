@@ -21,9 +21,9 @@ void lift_x87(struct lift *l)
         lift_raise(l, EXC_NM);
         return;
     }
+    if (l->in->is_mem)
+        lift_ea(l, R_T0);
     struct uop *u = lift_call(l, l->arg->help);
-    if (!u)
-        return;
     u->scale = (uint8_t)l->arg->n;
     u->a = l->in->modrm & 7;
     u->imm = (l->in->opcode & 7) << 8 | l->in->modrm;

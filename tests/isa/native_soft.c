@@ -56,9 +56,14 @@ bool ishi_run(struct cpu_state *s, uint8_t *mem, unsigned size, unsigned at, uns
 {
     struct cpu_state *c = &cpu.s;
     const uint64_t base = s->r[base_reg];
-    if (code_at > CODE_END)
-        code_at = CODE;
-    bus_dma_write(&bus, code_at, code, length);
+    uint8_t text[16] = {0};
+    memcpy(text, code, length);
+    if (length < sizeof text)
+        text[length] = 0xf4; /* HLT ends the block: lifting the zeroes behind is slow */
+    if (memcmp(bus.ram + code_at, text, sizeof text)) { /* else the last one again */
+        code_at = code_at > CODE_END ? CODE : code_at + sizeof text;
+        bus_dma_write(&bus, code_at, text, sizeof text);
+    }
     memcpy(bus.ram + MEM_BASE, mem, size);
     memcpy(c->r, s->r, 16 * sizeof c->r[0]);
     memcpy(c->v, s->v, sizeof c->v);
@@ -82,7 +87,6 @@ bool ishi_run(struct cpu_state *s, uint8_t *mem, unsigned size, unsigned at, uns
                (unsigned long long)code_at, cpu.chain_count ? cpu.chain[0].vector : 0);
         return false;
     }
-    code_at += 16;
     memcpy(mem, bus.ram + MEM_BASE, size);
     flags_sync(&cpu);
     *s = *c;

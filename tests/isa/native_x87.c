@@ -1,11 +1,11 @@
-/* x87 instructions against the host's own: random states, every opcode of D8..DF, and the whole
- * state after it. Transcendental results may differ by ULPS; their C1 is not compared.
+/* x87 instructions through the whole CPU against the host's own: random states, every opcode of
+ * D8..DF, and the whole state after it. Transcendental results may differ by ULPS; their C1 is not
+ * compared.
  *
  * Usage: native_x87 [millions of cases [seed [opcode modrm]]] (hexadecimal opcode and modrm) */
-#include "cpu/flags.h"
-#include "cpu/helpers.h"
 #include "cpu/x87.h"
-#include "native_fp.h"
+#include "tests/isa/native_fp.h"
+#include "tests/isa/native_vec.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -24,91 +24,8 @@ struct image {
     uint8_t mem[128];
 };
 
-struct x87_row {
-    uop_helper *help;
-    unsigned n;
-};
-#define ROW(map, opcode, prefix, modrm, name, ops, fl, attr, feature, lifter, ...) {__VA_ARGS__},
-static const struct x87_row x87_rows[] = {
-#include "isa/table_x87.def"
-};
-#undef ROW
-
-static struct cpu cpu;
-static uint8_t guest_mem[128];
 static uint8_t *code;
 static sigjmp_buf escape;
-
-/* ---- The memory and the flags that the helpers see ---- */
-
-bool seg_load(struct cpu *c, unsigned seg, uint64_t off, unsigned size, uint64_t *v)
-{
-    *v = 0;
-    memcpy(v, guest_mem + off, size);
-    return true;
-}
-
-bool seg_store(struct cpu *c, unsigned seg, uint64_t off, unsigned size, uint64_t v)
-{
-    memcpy(guest_mem + off, &v, size);
-    return true;
-}
-
-bool seg_load_bytes(struct cpu *c, unsigned seg, uint64_t off, void *buf, unsigned n)
-{
-    memcpy(buf, guest_mem + off, n);
-    return true;
-}
-
-bool seg_store_bytes(struct cpu *c, unsigned seg, uint64_t off, const void *buf, unsigned n)
-{
-    memcpy(guest_mem + off, buf, n);
-    return true;
-}
-
-bool seg_probe(struct cpu *c, unsigned seg, uint64_t off, unsigned n, unsigned acc)
-{
-    return true;
-}
-
-bool seg_linear(struct cpu *c, unsigned seg, uint64_t off, unsigned size, unsigned acc,
-                uint64_t *la)
-{
-    *la = off;
-    return true;
-}
-
-bool mmu_load(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t *v)
-{
-    abort();
-}
-
-bool mmu_store(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t v)
-{
-    abort();
-}
-
-bool cpu_fault(struct cpu *c, unsigned vector, const char *why, uint64_t a, uint64_t b)
-{
-    c->fault.vector = (uint16_t)vector;
-    return false;
-}
-
-bool cpu_fault_err(struct cpu *c, unsigned vector, uint32_t error, const char *why, uint64_t a,
-                   uint64_t b)
-{
-    return cpu_fault(c, vector, why, a, b);
-}
-
-bool flags_cond(const struct cpu *c, unsigned cond)
-{
-    uint64_t f = c->s.rflags;
-    bool r = (cond & 14) == 2   ? f & F_C
-             : (cond & 14) == 4 ? f & F_Z
-             : (cond & 14) == 6 ? f & (F_C | F_Z)
-                                : (f & F_P) != 0;
-    return r != (cond & 1);
-}
 
 /* ---- Running ---- */
 
@@ -150,27 +67,42 @@ static int run_host(unsigned op, unsigned modrm, struct image *im)
     return 0;
 }
 
-static bool run_soft(const struct x87_row *row, unsigned op, unsigned modrm, struct image *im)
+static unsigned top_of(const struct image *im)
 {
-    struct uop u = {.size = 4, .asize = 8};
-    memset(&cpu, 0, sizeof cpu);
-    cpu.s.cr0 = CR0_PE | CR0_NE;
-    memcpy(guest_mem, im->fpu, sizeof im->fpu);
-    h_frstor(&cpu, &u);
-    memcpy(guest_mem, im->mem, sizeof guest_mem);
-    cpu.s.rflags = im->flags;
-    cpu.s.r[R_AX] = im->ax;
-    u.scale = (uint8_t)row->n;
-    u.a = modrm & 7;
-    u.imm = (op & 7) << 8 | modrm;
-    u.aux = modrm < 0xc0 ? X87_MEM : 0;
-    if (!row->help(&cpu, &u))
+    return im->fpu[5] >> 3 & 7;
+}
+
+/* The same through the whole of ishi's CPU. */
+static bool run_soft(unsigned op, unsigned modrm, struct image *im)
+{
+    struct cpu_state s = {.rflags = im->flags};
+    s.fcw = get_le16(im->fpu);
+    s.fsw = get_le16(im->fpu + 4);
+    s.mxcsr = 0x1f80;
+    s.r[R_AX] = im->ax;
+    for (unsigned i = 0; i < 8; i++) {
+        unsigned r = (i + top_of(im)) & 7;
+        s.fp_sig[r] = get_le64(im->fpu + 28 + 10 * i);
+        s.fp_exp[r] = get_le16(im->fpu + 36 + 10 * i);
+        s.ftw |= (uint8_t)(((get_le16(im->fpu + 8) >> 2 * i & 3) != 3) << i);
+    }
+    uint8_t bytes[2] = {(uint8_t)op, (uint8_t)(modrm < 0xc0 ? (modrm & 0x38) | 6 : modrm)};
+    bool xm;
+    if (!ishi_run(&s, im->mem, sizeof im->mem, 0, R_SI, bytes, 2, &xm, false))
         return false;
-    memcpy(im->mem, guest_mem, sizeof guest_mem);
-    h_fnsave(&cpu, &u);
-    memcpy(im->fpu, guest_mem, sizeof im->fpu);
-    im->flags = cpu.s.rflags & CPU_FLAGS;
-    im->ax = (uint16_t)cpu.s.r[R_AX];
+    unsigned tags = 0;
+    put_le16(im->fpu, s.fcw);
+    put_le16(im->fpu + 4, s.fsw);
+    for (unsigned i = 0; i < 8; i++) {
+        unsigned r = (i + top_of(im)) & 7;
+        put_le64(im->fpu + 28 + 10 * i, s.fp_sig[r]);
+        put_le16(im->fpu + 36 + 10 * i, s.fp_exp[r]);
+        bool full = s.ftw >> i & 1;
+        tags |= (full ? x87_tag((struct f80){s.fp_sig[i], s.fp_exp[i]}) : 3) << 2 * i;
+    }
+    put_le16(im->fpu + 8, (uint16_t)tags);
+    im->flags = s.rflags & CPU_FLAGS;
+    im->ax = (uint16_t)s.r[R_AX];
     return true;
 }
 
@@ -336,9 +268,7 @@ static void check(struct gen *g, unsigned op, unsigned modrm, unsigned long case
             }
             return;
         }
-        const struct x87_row *row =
-            &x87_rows[isa_row_index(in.row) - (isa_row_count - ARRAY_LEN(x87_rows))];
-        bool ok = run_soft(row, op, modrm, &soft);
+        bool ok = run_soft(op, modrm, &soft);
         if (!sig && ok && same(op, modrm, &soft, &host, &start))
             continue;
         failures++;
@@ -365,6 +295,8 @@ int main(int argc, char **argv)
         printf("skipped: no executable memory\n");
         return 77;
     }
+    struct isa_features all = {{~0ull, ~0ull}};
+    ishi_init(&all);
     if (argc > 4) {
         check(&g, (unsigned)strtoul(argv[3], NULL, 16), (unsigned)strtoul(argv[4], NULL, 16),
               (unsigned long)(millions * 1e6));
