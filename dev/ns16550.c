@@ -88,7 +88,11 @@ static uint8_t cause(const struct ns16550 *u)
 
 static void update(struct ns16550 *u)
 {
-    irq_set(&u->irq, cause(u) != IIR_NONE);
+    bool level = cause(u) != IIR_NONE;
+    if (level == u->level)
+        return;
+    u->level = level;
+    irq_set(&u->irq, level);
 }
 
 /* Four characters, counted from the last byte that came or was taken, with bytes left over. */
@@ -346,7 +350,8 @@ void ns16550_restore(struct ns16550 *u)
     if (u->s.count > NS16550_FIFO)
         u->s.count = NS16550_FIFO;
     timer_set(&u->timeout, u->s.timeout_at);
-    update(u);
+    u->level = cause(u) != IIR_NONE;
+    irq_set(&u->irq, u->level);
 }
 
 void ns16550_init(struct ns16550 *u, const char *name, struct clock *clock, const struct log *log,

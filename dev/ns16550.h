@@ -44,6 +44,7 @@ struct ns16550 {
     struct clock *clock;
     const struct log *log;
     struct irq irq;
+    bool level; /* what the line was last told; it is told on changes alone */
     struct chardev *chr;
 };
 
