@@ -71,7 +71,7 @@ struct pc {
     struct boot_config boot;
     struct keymap keymap; /* of the terminal that types */
 
-    struct wire line[IRQS], routed[IRQS];
+    struct wire line[IRQS], second[IRQS], routed[IRQS];
     bool hpet_legacy, pit_level; /* follow from the chips */
     uint8_t input_sources[IRQS]; /* bit per source that drives the input; follows from the chips */
 

@@ -15,6 +15,10 @@
 
 /* --- wires ------------------------------------------------------------------------------------ */
 
+/* The bits of input_sources: who drives an input. What the south bridge routes reaches the I/O APIC
+ * by other pins. */
+enum { FIRST = 1, ROUTED = 2, SECOND = 4 };
+
 static void wire_set(void *opaque, unsigned n, bool level)
 {
     struct wire *w = opaque;
@@ -23,7 +27,7 @@ static void wire_set(void *opaque, unsigned n, bool level)
     *sources = level ? *sources | bit : *sources & (uint8_t)~bit;
     i8259_set(&p->pic, w->input, *sources != 0);
     if (w->pin != NO_PIN)
-        ioapic_set(&p->ioapic, w->pin, level);
+        ioapic_set(&p->ioapic, w->pin, (*sources & ~ROUTED) != 0);
 }
 
 static void pirq_set(void *opaque, unsigned n, bool level)
@@ -54,6 +58,7 @@ static void wire_up(struct pc *p)
     for (unsigned i = 0; i < IRQS; i++) {
         p->line[i] = (struct wire){p, (uint8_t)i, i == 0 ? 2 : (uint8_t)i, 0};
         p->routed[i] = (struct wire){p, (uint8_t)i, NO_PIN, 1};
+        p->second[i] = (struct wire){p, (uint8_t)i, (uint8_t)i, 2};
     }
     p->line[2].pin = NO_PIN; /* the cascade */
 }
@@ -61,6 +66,12 @@ static void wire_up(struct pc *p)
 static struct irq line(struct pc *p, unsigned n)
 {
     return (struct irq){wire_set, &p->line[n], n};
+}
+
+/* The same input for a second chip. */
+static struct irq second_line(struct pc *p, unsigned n)
+{
+    return (struct irq){wire_set, &p->second[n], n};
 }
 
 /* --- what the guest asks of the board --------------------------------------------------------- */
@@ -245,7 +256,7 @@ static void init_hpet(struct pc *p)
     for (unsigned i = 0; i < HPET_PINS && i < PINS; i++)
         w.pin[i] = (struct irq){ioapic_set, &p->ioapic, i};
     w.legacy[0] = line(p, 0);
-    w.legacy[1] = (struct irq){wire_set, &p->routed[8], 8};
+    w.legacy[1] = second_line(p, 8);
     w.legacy_on = (struct irq){legacy_set, p, 0};
     hpet_init(&p->hpet, p->clock, p->log, &w);
 }
@@ -265,7 +276,8 @@ static void init_chips(struct pc *p)
     i8042_init(&p->kbd, log, line(p, 1), line(p, 12), (struct irq){on_a20, p, 0},
                (struct irq){on_reset_line, p, 0});
     for (unsigned i = 0; i < MACHINE_SERIALS; i++)
-        ns16550_init(&p->uart[i], uart_name[i], clock, log, line(p, uart_irq[i]), cfg->serial[i]);
+        ns16550_init(&p->uart[i], uart_name[i], clock, log,
+                     (i < 2 ? line : second_line)(p, uart_irq[i]), cfg->serial[i]);
     acpi_pm_init(&p->pm, clock, log, line(p, 9), on_power_off, p);
     debug_ports_init(&p->debug, cfg->debugcon, on_debug_exit, p);
     fw_cfg_init(&p->fw_cfg, &p->bus, log);
