@@ -253,7 +253,6 @@ void blocks_reclaim(struct block_cache *k)
         b->dead_next = k->free[b->size / GRAIN];
         k->free[b->size / GRAIN] = b;
     }
-    live -= k->dead_bytes;
     k->dead = NULL;
     k->dead_bytes = 0;
     for (unsigned i = 0; i < CLASSES; i++)
