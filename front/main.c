@@ -91,6 +91,14 @@ static const uint8_t *find_bios(struct front *f, const char *file, uint64_t *siz
     return NULL;
 }
 
+/* Without a BIOS to run it, the VGA BIOS still lends its font to the text screen; where there is
+ * none, a kernel runs all the same. */
+static void open_vga_bios(struct front *f)
+{
+    struct err ignored;
+    f->config.vga_bios = find_bios(f, "vgabios-stdvga.bin", &f->config.vga_bios_size, &ignored);
+}
+
 static bool open_firmware(struct front *f, struct err *e)
 {
     const char *name = f->options.firmware;
@@ -103,8 +111,6 @@ static bool open_firmware(struct front *f, struct err *e)
         c->bios = find_bios(f, "bios-256k.bin", &c->bios_size, e);
     if (!c->bios)
         return false;
-    struct err ignored;
-    c->vga_bios = find_bios(f, "vgabios-stdvga.bin", &c->vga_bios_size, &ignored);
     if (f->options.rom) {
         c->rom[0].name = f->options.rom;
         c->rom[0].data = load(f, f->options.rom, "option ROM", &c->rom[0].size, e);
@@ -253,6 +259,7 @@ static bool configure(struct front *f, struct err *e)
     }
     if (o->initrd && !(c->initrd = load(f, o->initrd, "initrd", &c->initrd_size, e)))
         return false;
+    open_vga_bios(f);
     if (!kernel && !open_firmware(f, e))
         return false;
     uint64_t host_total = host_ram_total();
@@ -378,7 +385,8 @@ static int run(struct front *f)
             if (getenv("ISHI_DEBUG_REGS")) {
                 static char text[16384];
                 for (unsigned i = 0; i < machine_cpu_count(f->machine); i++) {
-                    inspect_topics[0].show(f->machine, machine_cpu(f->machine, i), text, sizeof text);
+                    inspect_topics[0].show(f->machine, machine_cpu(f->machine, i), text,
+                                           sizeof text);
                     fprintf(stderr, "%s", text);
                 }
             }
