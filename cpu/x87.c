@@ -38,7 +38,7 @@ void x87_update_es(struct cpu *c)
     c->s.fsw &= (uint16_t) ~(FSW_ES | FSW_B);
     if (pending)
         c->s.fsw |= FSW_ES | FSW_B;
-    else if (c->ferr)
+    else if (c->ferr && !(c->s.cr0 & CR0_NE))
         c->ferr(c->ferr_opaque, false);
 }
 
