@@ -297,7 +297,8 @@ static struct effect effect_of(const struct uop *u)
     if (in_family(op, UOP_COND, UOP_CMOV16 - UOP_COND))
         return (struct effect){0, 0, F_OSZAPC, false};
     if (op == UOP_CALLQ)
-        return (struct effect){u->aux & F_OSZAPC, 0, u->scale ? F_OSZAPC : 0, false};
+        return (struct effect){u->aux & F_OSZAPC, u->scale ? F_OSZAPC : 0, u->scale ? F_OSZAPC : 0,
+                               false};
     return (struct effect){0};
 }
 

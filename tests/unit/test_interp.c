@@ -147,6 +147,20 @@ static void test_strings(void **state)
     stop(p);
 }
 
+static void test_flags_of_a_helper(void **state)
+{
+    /* BSF writes ZF through a helper: the OR before it isn't what CMOVZ asks about */
+    START(FLAT32, 0x31, 0xc9, /* xor ecx, ecx */
+          0x83, 0xcb, 0xff,   /* or ebx, -1 */
+          0x0f, 0xbc, 0xd1,   /* bsf edx, ecx */
+          0x0f, 0x44, 0xd3,   /* cmovz edx, ebx */
+          0xeb, 0xfe);
+    (void)state;
+    soft_run(&p->cpu, 5);
+    assert_int_equal(R(R_DX), 0xffffffff);
+    stop(p);
+}
+
 static void test_segmented(void **state)
 {
     /* ES with base 30000h, through the stack and back; a 16-bit stack wraps */
@@ -168,10 +182,15 @@ static void test_segmented(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_moves64),   cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_real),      cmocka_unit_test(test_own_code),
-        cmocka_unit_test(test_rewritten), cmocka_unit_test(test_crossing),
-        cmocka_unit_test(test_strings),   cmocka_unit_test(test_segmented),
+        cmocka_unit_test(test_moves64),
+        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_real),
+        cmocka_unit_test(test_own_code),
+        cmocka_unit_test(test_rewritten),
+        cmocka_unit_test(test_crossing),
+        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_segmented),
+        cmocka_unit_test(test_flags_of_a_helper),
     };
     return RUN(tests);
 }
