@@ -27,6 +27,15 @@ OP(HELP)
     NEXT;
 }
 
+OP(CALLF)
+{
+    if (UNLIKELY(!u->helper(c, u))) {
+        interp_mark(c, u);
+        return interp_fault(c);
+    }
+    NEXT;
+}
+
 OP(CALLQ)
 {
     u->helper(c, u);

@@ -75,26 +75,36 @@ static NOINLINE bool rmw_store_slow(struct cpu *c, const struct uop *u)
     return mmu_store(c, c->rmw_la, u->size, ACC_WRITE, R(u->a));
 }
 
+/* Checks alignment, which comes before the page. */
+static bool vector_offset(struct cpu *c, const struct uop *u, unsigned acc, uint64_t *off)
+{
+    uint64_t la;
+    interp_mark(c, u);
+    *off = R(u->a) + (R(u->b) << u->scale) + (uint64_t)u->imm;
+    if (u->asize < 8)
+        *off &= ~0ull >> (64 - 8 * u->asize);
+    if (!u->aux)
+        return true;
+    if (!seg_linear(c, u->seg, *off, u->size, acc, &la))
+        return false;
+    return !(la & u->aux) || cpu_fault_err(c, EXC_GP, 0, "address %llx is not aligned", la, 0);
+}
+
 static NOINLINE bool loadv_slow(struct cpu *c, const struct uop *u)
 {
-    uint64_t off = R(u->a) + (R(u->b) << u->scale) + (uint64_t)u->imm;
+    uint64_t off;
     union vreg v = {0};
-    interp_mark(c, u);
-    if (u->asize < 8)
-        off &= ~0ull >> (64 - 8 * u->asize);
-    if (!seg_load_bytes(c, u->seg, off, &v, u->size))
+    if (!vector_offset(c, u, ACC_READ, &off) || !seg_load_bytes(c, u->seg, off, &v, u->size))
         return false;
-    *cpu_vreg(c, u->dst) = v;
+    memcpy(cpu_vreg(c, u->dst), &v, u->op >= UOP_LDV_B64 ? 32 : 16);
     return true;
 }
 
 static NOINLINE bool storev_slow(struct cpu *c, const struct uop *u)
 {
-    uint64_t off = R(u->a) + (R(u->b) << u->scale) + (uint64_t)u->imm;
-    interp_mark(c, u);
-    if (u->asize < 8)
-        off &= ~0ull >> (64 - 8 * u->asize);
-    return seg_store_bytes(c, u->seg, off, cpu_vreg(c, u->dst), u->size);
+    uint64_t off;
+    return vector_offset(c, u, ACC_WRITE, &off) &&
+           seg_store_bytes(c, u->seg, off, cpu_vreg(c, u->dst), u->size);
 }
 
 /* Tail calls of the slow halves. */
@@ -121,29 +131,31 @@ SLOW(storev, storev_slow(c, u))
 
 #define ENTRY(la) (tlb + ((la) >> PAGE_SHIFT & (TLB_SIZE - 1)))
 
-/* An access of sizeof(T) bytes at ea: `body` sees the host pointer p. */
-#define ACCESS(name, ea, T, tag, slow, body)       \
-    OP(name)                                       \
-    {                                              \
-        uint64_t la = (ea);                        \
-        const struct tlb_entry *e = ENTRY(la);     \
-        uint64_t off = la - e->tag;                \
-        if (UNLIKELY(off > PAGE_SIZE - sizeof(T))) \
-            TAIL op_##slow(c, u, tlb, tab);        \
-        char *p = (char *)(e->host + off);         \
-        body;                                      \
-        NEXT;                                      \
+/* An access of sizeof(T) bytes at ea, unless `not`: `body` sees the host pointer p. */
+#define ACCESS_UNLESS(name, ea, T, tag, slow, not, body)     \
+    OP(name)                                                 \
+    {                                                        \
+        uint64_t la = (ea);                                  \
+        const struct tlb_entry *e = ENTRY(la);               \
+        uint64_t off = la - e->tag;                          \
+        if (UNLIKELY(off > PAGE_SIZE - sizeof(T) || (not ))) \
+            TAIL op_##slow(c, u, tlb, tab);                  \
+        char *p = (char *)(e->host + off);                   \
+        body;                                                \
+        NEXT;                                                \
     }
-#define FORMS(name, T, tag, slow, body)            \
-    ACCESS(name##_B64, EA_B64, T, tag, slow, body) \
-    ACCESS(name##_X64, EA_X64, T, tag, slow, body) \
-    ACCESS(name##_B32, EA_B32, T, tag, slow, body) \
-    ACCESS(name##_X32, EA_X32, T, tag, slow, body) \
-    ACCESS(name##_G, EA_G, T, tag, slow, body)     \
-    OP(name##_S)                                   \
-    {                                              \
-        TAIL op_##slow(c, u, tlb, tab);            \
+#define ACCESS(name, ea, T, tag, slow, body) ACCESS_UNLESS(name, ea, T, tag, slow, false, body)
+#define FORMS_UNLESS(name, T, tag, slow, not, body)            \
+    ACCESS_UNLESS(name##_B64, EA_B64, T, tag, slow, not, body) \
+    ACCESS_UNLESS(name##_X64, EA_X64, T, tag, slow, not, body) \
+    ACCESS_UNLESS(name##_B32, EA_B32, T, tag, slow, not, body) \
+    ACCESS_UNLESS(name##_X32, EA_X32, T, tag, slow, not, body) \
+    ACCESS_UNLESS(name##_G, EA_G, T, tag, slow, not, body)     \
+    OP(name##_S)                                               \
+    {                                                          \
+        TAIL op_##slow(c, u, tlb, tab);                        \
     }
+#define FORMS(name, T, tag, slow, body) FORMS_UNLESS(name, T, tag, slow, false, body)
 
 /* The value at p, of type T. */
 #define GET(T) \
@@ -179,28 +191,35 @@ STORE(16)
 STORE(32)
 STORE(64)
 
-/* Vectors: 16 bytes, or as many as the uop says. */
-#define ZERO_HIGH(v) ((v)->q[2] = (v)->q[3] = 0)
-FORMS(
-    LDV16, union { char b[16]; }, read, loadv, union vreg *v = cpu_vreg(c, u->dst);
-    memcpy(v, p, 16); ZERO_HIGH(v))
-FORMS(
-    STV16, union { char b[16]; }, write, storev, memcpy(p, cpu_vreg(c, u->dst), 16))
+/* Vectors: 4, 8, 16 bytes, or as many as the uop says. */
+union bytes16 {
+    char b[16];
+};
+FORMS(LDV4, uint32_t, read, loadv, GET(uint32_t); union vreg *r = cpu_vreg(c, u->dst); r->q[0] = v;
+      r->q[1] = 0)
+FORMS(LDV8, uint64_t, read, loadv, GET(uint64_t); union vreg *r = cpu_vreg(c, u->dst); r->q[0] = v;
+      r->q[1] = 0)
+FORMS_UNLESS(LDV16, union bytes16, read, loadv, off & u->aux, memcpy(cpu_vreg(c, u->dst), p, 16))
+FORMS(STV4, uint32_t, write, storev, memcpy(p, cpu_vreg(c, u->dst), 4))
+FORMS(STV8, uint64_t, write, storev, memcpy(p, cpu_vreg(c, u->dst), 8))
+FORMS_UNLESS(STV16, union bytes16, write, storev, off & u->aux, memcpy(p, cpu_vreg(c, u->dst), 16))
 
 static void vec_copy(void *to, const void *from, unsigned n)
 {
     switch (n) {
     case 4: memcpy(to, from, 4); break;
     case 8: memcpy(to, from, 8); break;
+    case 16: memcpy(to, from, 16); break;
     case 32: memcpy(to, from, 32); break;
     default: memcpy(to, from, n);
     }
 }
 
 /* The widest type stands for all sizes: what is nearer to the page's end takes the slow path. */
-FORMS(LDV, union vreg, read, loadv, union vreg *v = cpu_vreg(c, u->dst); *v = (union vreg){0};
-      vec_copy(v, p, u->size))
-FORMS(STV, union vreg, write, storev, vec_copy(p, cpu_vreg(c, u->dst), u->size))
+FORMS_UNLESS(LDV, union vreg, read, loadv, off & u->aux, union vreg *v = cpu_vreg(c, u->dst);
+             *v = (union vreg){0}; vec_copy(v, p, u->size))
+FORMS_UNLESS(STV, union vreg, write, storev, off & u->aux,
+             vec_copy(p, cpu_vreg(c, u->dst), u->size))
 
 /* Flat stacks. A push's slow path goes through the segment too. */
 static NOINLINE bool push_slow(struct cpu *c, const struct uop *u, unsigned size, uint64_t v)

@@ -151,14 +151,30 @@ void lift_store_rmw(struct lift *l, unsigned from, unsigned size)
     u->aux = l->in->lock ? UOP_LOCK : 0;
 }
 
+/* Alignment that the row asks for, as address bits. */
+static void memory_vec(struct lift *l, unsigned family, unsigned vreg, unsigned size)
+{
+    memory(l, family, vreg, size)->aux = l->in->row->attr & A_ALIGN ? (uint16_t)(size - 1) : 0;
+}
+
 void lift_load_vec(struct lift *l, unsigned vreg, unsigned size)
 {
-    memory(l, size == 16 ? UOP_LDV16_B64 : UOP_LDV_B64, vreg, size);
+    unsigned family = size == 4    ? UOP_LDV4_B64
+                      : size == 8  ? UOP_LDV8_B64
+                      : size == 16 ? UOP_LDV16_B64
+                                   : UOP_LDV_B64;
+    if (l->in->vex && vreg < 16)
+        family = UOP_LDV_B64;
+    memory_vec(l, family, vreg, size);
 }
 
 void lift_store_vec(struct lift *l, unsigned vreg, unsigned size)
 {
-    memory(l, size == 16 ? UOP_STV16_B64 : UOP_STV_B64, vreg, size);
+    unsigned family = size == 4    ? UOP_STV4_B64
+                      : size == 8  ? UOP_STV8_B64
+                      : size == 16 ? UOP_STV16_B64
+                                   : UOP_STV_B64;
+    memory_vec(l, family, vreg, size);
 }
 
 /* Operands. */

@@ -94,7 +94,9 @@ struct uop *lift_call(struct lift *l, uop_helper *fn);
 struct uop *lift_call_quiet(struct lift *l, uop_helper *fn, unsigned sets, bool reads);
 
 /* Vector operands, `size` bytes (1..32). lift_load_vec: the memory operand into vector register
- * vreg (16 and 17 are the temporaries), the rest of its 32 bytes zero. Stores come last. */
+ * vreg (16 and 17 are the temporaries); the rest of its low 16 bytes becomes zero, and of all 32
+ * where a VEX form loads an architectural register. Rows with A_ALIGN check the address. Stores
+ * come last. */
 void lift_load_vec(struct lift *l, unsigned vreg, unsigned size);
 void lift_store_vec(struct lift *l, unsigned vreg, unsigned size);
 

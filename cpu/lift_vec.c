@@ -46,7 +46,7 @@ static enum vec_width width(const struct lift *l)
 static struct uop *emit(struct lift *l, const vec_op op, bool quiet, unsigned dst, unsigned a,
                         unsigned b)
 {
-    struct uop *u = lift_emit(l, quiet ? UOP_CALLQ : UOP_HELP, dst, a, b, (int64_t)l->in->imm);
+    struct uop *u = lift_emit(l, quiet ? UOP_CALLQ : UOP_CALLF, dst, a, b, (int64_t)l->in->imm);
     u->helper = op[width(l)];
     u->size = l->in->osize == 8 ? 8 : 4;
     if (quiet)
@@ -123,14 +123,10 @@ void lift_vec_load(struct lift *l)
     unsigned dst = in->op[0].reg;
     if (!begin(l))
         return;
-    if (!in->is_mem) {
-        emit(l, l->arg->vec, true, dst, dst, in->op[1].reg);
-    } else if (in->vex || !(l->key & KEY_AVX)) {
+    if (in->is_mem)
         lift_load_vec(l, dst, in->op[1].size);
-    } else { /* legacy forms leave bits 128 and up */
-        lift_load_vec(l, VEC_T0, in->op[1].size);
-        emit(l, v_mov, true, dst, dst, VEC_T0);
-    }
+    else
+        emit(l, l->arg->vec, true, dst, dst, in->op[1].reg);
 }
 
 void lift_vec_store(struct lift *l)
@@ -200,6 +196,7 @@ void lift_vec_masked(struct lift *l)
     lift_ea(l, R_T0);
     struct uop *u = emit(l, l->arg->vec, false, in->op[in->op[0].where == W_M ? 2 : 0].reg, R_ZERO,
                          in->op[1].reg);
+    u->op = UOP_HELP; /* it accesses memory */
     u->seg = in->seg;
     u->asize = in->asize;
 }
@@ -217,6 +214,7 @@ void lift_vec_gather(struct lift *l)
         return;
     struct uop *u =
         emit(l, l->arg->vec, false, dst, in->base == ISA_NO_REG ? R_ZERO : in->base, in->index);
+    u->op = UOP_HELP; /* it accesses memory */
     u->aux = (uint16_t)mask;
     u->scale = in->scale;
     u->seg = in->seg;

@@ -58,61 +58,74 @@ struct uop {
 /* Conditions that depend on the operands of the last subtraction or comparison. */
 #define UOP_CONDS(X, n) X(n##_B) X(n##_AE) X(n##_Z) X(n##_NZ) X(n##_BE) X(n##_A) X(n##_S) X(n##_NS) \
     X(n##_L) X(n##_GE) X(n##_LE) X(n##_G)
-/* clang-format on */
 
-#define UOPS(X)                                                                                      \
-    X(NOP)                                                                                           \
-    /* dst = a, or imm */                                                                            \
-    UOP_SIZES(X, MOV_R)                                                                              \
-    UOP_SIZES(X, MOV_I) /* byte 1 of a, zero-extended; and a into byte 1 of dst */                   \
-        X(EXTH) X(INSH) X(ZX8) X(ZX16) X(ZX32) X(SX8_16) X(SX8_32) X(SX8_64) X(SX16_32) X(SX16_64)   \
-            X(SX32_64) /* dst = a + (b << scale) + imm */                                            \
-        X(LEA16) X(LEA32) X(LEA64) X(BSWAP32) X(BSWAP64) UOP_ALU(X, ADD) UOP_ALU(X, OR)              \
-            UOP_ALU(X, ADC) UOP_ALU(X, SBB) UOP_ALU(X, AND) UOP_ALU(X, SUB) UOP_ALU(X, XOR)          \
-                UOP_CMPS(X, CMP) UOP_CMPS(X, TEST) UOP_SIZES(X, INC) UOP_SIZES(X, DEC)               \
-                    UOP_ALU(X, ROL) UOP_ALU(X, ROR) UOP_ALU(X, RCL) UOP_ALU(X, RCR)                  \
-                        UOP_ALU(X, SHL) UOP_ALU(X, SHR) UOP_ALU(X, SAR) UOP_ALU(X, IMUL)             \
-                            UOP_CMPS(X, BT) /* dst = dst with CF … of the flags: condition aux; of \
-                                               a known SUB; zero or sign of cc_dst */                \
-        X(COND) UOP_CONDS(X, COND_SUB8) UOP_CONDS(X, COND_SUB16) UOP_CONDS(X, COND_SUB32)            \
-            UOP_CONDS(X, COND_SUB64) UOP_SIZES(X, COND_Z) UOP_SIZES(X, COND_NZ)                      \
-                UOP_SIZES(X, COND_S) UOP_SIZES(                                                      \
-                    X, COND_NS) /* dst = b ? a : dst; for 32 bits zero-extended either way */        \
-        X(CMOV16) X(CMOV32)                                                                          \
-            X(CMOV64) /* Loads: zero-extended, merged, sign-extended from → to bits */             \
-        UOP_FORMS(X, LDZ8) UOP_FORMS(X, LDZ16) UOP_FORMS(X, LDZ32) UOP_FORMS(X, LDZ64)               \
-            UOP_FORMS(X, LDM8) UOP_FORMS(X, LDM16) UOP_FORMS(X, LDS8_32) UOP_FORMS(X, LDS8_64)       \
-                UOP_FORMS(X, LDS16_32) UOP_FORMS(X, LDS16_64)                                        \
-                    UOP_FORMS(X, LDS32_64) /* Stores of register dst, of the immediate imm2 */       \
-        UOP_FORMS(X, ST8) UOP_FORMS(X, ST16) UOP_FORMS(X, ST32) UOP_FORMS(X, ST64)                   \
-            UOP_FORMS(X, STI8) UOP_FORMS(X, STI16) UOP_FORMS(X, STI32)                               \
-                UOP_FORMS(X, STI64) /* Load with the intent to write, zero-extended; the store to    \
-                                       the same place */                                             \
-        UOP_FORMS(X, LDW8) UOP_FORMS(X, LDW16) UOP_FORMS(X, LDW32) UOP_FORMS(X, LDW64)               \
-            UOP_SIZES(X, STW) /* Vector register dst, 16 bytes; `size` bytes, zero-extended to 32;   \
-                                 stores likewise */                                                  \
-        UOP_FORMS(X, LDV16) UOP_FORMS(X, LDV) UOP_FORMS(X, STV16)                                    \
-            UOP_FORMS(X, STV) /* Flat stacks: push a, imm; pop to dst */                             \
-        X(PUSH64) X(PUSH32) X(PUSHI64) X(PUSHI32) X(POP64)                                           \
-            X(POP32)     /* Helper that may fault, or look at rip; helper that does neither (aux:    \
-                          * flags that it     always sets; scale: 1 if it depends on flags) */                                                \
-        X(HELP) X(CALLQ) /* Fault with vector imm; #UD of an instruction that has no row */          \
-        X(RAISE) X(UNKNOWN) /* #GP(0) unless a, or imm2 from the block's start cut to `size`, is a   \
-                               valid target */                                                       \
-        X(TARGET) X(TARGET_R) /* Exits. All end the block. To imm2; on a condition, else on;         \
-                               * through a register; to next_rip */                                                                                         \
-        X(JMP) X(JCC) X(JNZ) X(JZ) UOP_CONDS(X, JCC_SUB8) UOP_CONDS(X, JCC_SUB16) UOP_CONDS(         \
-            X, JCC_SUB32) UOP_CONDS(X, JCC_SUB64) UOP_SIZES(X, JCC_Z) UOP_SIZES(X, JCC_NZ)           \
-            UOP_SIZES(X, JCC_S) UOP_SIZES(X, JCC_NS) UOP_CONDS(X, CMPJ_R8) UOP_CONDS(X, CMPJ_R16)    \
-                UOP_CONDS(X, CMPJ_R32) UOP_CONDS(X, CMPJ_R64) UOP_CONDS(X, CMPJ_I8)                  \
-                    UOP_CONDS(X, CMPJ_I16) UOP_CONDS(X, CMPJ_I32) UOP_CONDS(X, CMPJ_I64)             \
-                        UOP_CONDS(X, TESTJ_R8) UOP_CONDS(X, TESTJ_R16) UOP_CONDS(X, TESTJ_R32)       \
-                            UOP_CONDS(X, TESTJ_R64) UOP_CONDS(X, TESTJ_I8) UOP_CONDS(X, TESTJ_I16)   \
-                                UOP_CONDS(X, TESTJ_I32) UOP_CONDS(X, TESTJ_I64) X(CALL64)            \
-                                    X(CALL32) X(RET64) X(RET32) X(JMP_R) X(CALLR64) X(CALLR32)       \
-                                        X(EXIT) /* In front of a block on another page: is the       \
-                                                   translation still the same? */                    \
-        X(GUARD)
+#define UOPS(X)                                                                              \
+    X(NOP)                                                                                   \
+    /* dst = a, or imm */                                                                    \
+    UOP_SIZES(X, MOV_R) UOP_SIZES(X, MOV_I)                                                  \
+    /* byte 1 of a, zero-extended; and a into byte 1 of dst */                               \
+    X(EXTH) X(INSH)                                                                          \
+    X(ZX8) X(ZX16) X(ZX32)                                                                   \
+    X(SX8_16) X(SX8_32) X(SX8_64) X(SX16_32) X(SX16_64) X(SX32_64)                           \
+    /* dst = a + (b << scale) + imm */                                                       \
+    X(LEA16) X(LEA32) X(LEA64)                                                               \
+    X(BSWAP32) X(BSWAP64)                                                                    \
+    UOP_ALU(X, ADD) UOP_ALU(X, OR) UOP_ALU(X, ADC) UOP_ALU(X, SBB)                           \
+    UOP_ALU(X, AND) UOP_ALU(X, SUB) UOP_ALU(X, XOR)                                          \
+    UOP_CMPS(X, CMP) UOP_CMPS(X, TEST)                                                       \
+    UOP_SIZES(X, INC) UOP_SIZES(X, DEC)                                                      \
+    UOP_ALU(X, ROL) UOP_ALU(X, ROR) UOP_ALU(X, RCL) UOP_ALU(X, RCR)                          \
+    UOP_ALU(X, SHL) UOP_ALU(X, SHR) UOP_ALU(X, SAR)                                          \
+    UOP_ALU(X, IMUL)                                                                         \
+    UOP_CMPS(X, BT)                                                                          \
+    /* dst = dst with CF … of the flags: condition aux; of a known SUB; zero or sign of cc_dst */ \
+    X(COND) UOP_CONDS(X, COND_SUB8) UOP_CONDS(X, COND_SUB16) UOP_CONDS(X, COND_SUB32)        \
+    UOP_CONDS(X, COND_SUB64) UOP_SIZES(X, COND_Z) UOP_SIZES(X, COND_NZ)                      \
+    UOP_SIZES(X, COND_S) UOP_SIZES(X, COND_NS)                                               \
+    /* dst = b ? a : dst; for 32 bits zero-extended either way */                            \
+    X(CMOV16) X(CMOV32) X(CMOV64)                                                            \
+    /* Loads: zero-extended, merged, sign-extended from → to bits */                         \
+    UOP_FORMS(X, LDZ8) UOP_FORMS(X, LDZ16) UOP_FORMS(X, LDZ32) UOP_FORMS(X, LDZ64)           \
+    UOP_FORMS(X, LDM8) UOP_FORMS(X, LDM16)                                                   \
+    UOP_FORMS(X, LDS8_32) UOP_FORMS(X, LDS8_64) UOP_FORMS(X, LDS16_32)                       \
+    UOP_FORMS(X, LDS16_64) UOP_FORMS(X, LDS32_64)                                            \
+    /* Stores of register dst, of the immediate imm2 */                                      \
+    UOP_FORMS(X, ST8) UOP_FORMS(X, ST16) UOP_FORMS(X, ST32) UOP_FORMS(X, ST64)               \
+    UOP_FORMS(X, STI8) UOP_FORMS(X, STI16) UOP_FORMS(X, STI32) UOP_FORMS(X, STI64)           \
+    /* Load with the intent to write, zero-extended; the store to the same place */          \
+    UOP_FORMS(X, LDW8) UOP_FORMS(X, LDW16) UOP_FORMS(X, LDW32) UOP_FORMS(X, LDW64)           \
+    UOP_SIZES(X, STW)                                                                        \
+    /* Vector register dst: 4, 8, 16 bytes, zero-extended to 16 (what is above stays);       \
+     * `size` bytes, zero-extended to 32. Stores likewise. aux: address bits that must be 0, \
+     * else #GP(0) */                                                                        \
+    UOP_FORMS(X, LDV4) UOP_FORMS(X, LDV8) UOP_FORMS(X, LDV16) UOP_FORMS(X, LDV)              \
+    UOP_FORMS(X, STV4) UOP_FORMS(X, STV8) UOP_FORMS(X, STV16) UOP_FORMS(X, STV)              \
+    /* Flat stacks: push a, imm; pop to dst */                                               \
+    X(PUSH64) X(PUSH32) X(PUSHI64) X(PUSHI32) X(POP64) X(POP32)                              \
+    /* Helper that may fault, or look at rip; helper that may fault, but looks at neither rip\
+     * nor flags; helper that does neither (aux: flags that it always sets; scale: 1 if it   \
+     * depends on flags) */                                                                  \
+    X(HELP) X(CALLF) X(CALLQ)                                                                \
+    /* Fault with vector imm; #UD of an instruction that has no row */                       \
+    X(RAISE) X(UNKNOWN)                                                                      \
+    /* #GP(0) unless a, or imm2 from the block's start cut to `size`, is a valid target */   \
+    X(TARGET) X(TARGET_R)                                                                    \
+    /* Exits. All end the block. To imm2; on a condition, else on; through a register; to    \
+     * next_rip */                                                                           \
+    X(JMP) X(JCC) X(JNZ) X(JZ)                                                               \
+    UOP_CONDS(X, JCC_SUB8) UOP_CONDS(X, JCC_SUB16) UOP_CONDS(X, JCC_SUB32)                   \
+    UOP_CONDS(X, JCC_SUB64) UOP_SIZES(X, JCC_Z) UOP_SIZES(X, JCC_NZ)                         \
+    UOP_SIZES(X, JCC_S) UOP_SIZES(X, JCC_NS)                                                 \
+    UOP_CONDS(X, CMPJ_R8) UOP_CONDS(X, CMPJ_R16) UOP_CONDS(X, CMPJ_R32)                      \
+    UOP_CONDS(X, CMPJ_R64) UOP_CONDS(X, CMPJ_I8) UOP_CONDS(X, CMPJ_I16)                      \
+    UOP_CONDS(X, CMPJ_I32) UOP_CONDS(X, CMPJ_I64)                                            \
+    UOP_CONDS(X, TESTJ_R8) UOP_CONDS(X, TESTJ_R16) UOP_CONDS(X, TESTJ_R32)                   \
+    UOP_CONDS(X, TESTJ_R64) UOP_CONDS(X, TESTJ_I8) UOP_CONDS(X, TESTJ_I16)                   \
+    UOP_CONDS(X, TESTJ_I32) UOP_CONDS(X, TESTJ_I64)                                          \
+    X(CALL64) X(CALL32) X(RET64) X(RET32) X(JMP_R) X(CALLR64) X(CALLR32) X(EXIT)             \
+    /* In front of a block on another page: is the translation still the same? */            \
+    X(GUARD)
+/* clang-format on */
 
 enum uop_op {
 #define X(n) UOP_##n,

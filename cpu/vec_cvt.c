@@ -42,7 +42,7 @@ VEC_INLINE bool narrow(struct cpu *c, const struct uop *u, unsigned n, bool vex,
     for (unsigned i = 0; i < n / 8; i++) {
         f64 a = b->q[i];
         r.d[i] = f32_guest((float)f64_host(a));
-        good &= f64_easy(a) & (f32_clear(r.d[i]) | !(a << 1));
+        good = good && f64_easy(a) && (f32_clear(r.d[i]) || !(a << 1));
     }
     if (UNLIKELY(!good)) {
         struct fp x = vec_fp_begin(c);
@@ -144,7 +144,7 @@ VEC_INLINE bool ps_to_dq(struct cpu *c, uint32_t *r, const uint32_t *b, unsigned
     if (LIKELY(t == TRUNCATE && inexact_seen(c))) {
         bool good = true;
         for (unsigned i = 0; i < lanes; i++) {
-            bool fits = (f32_normal(b[i]) | !(b[i] << 1)) & ((b[i] & 0x7fffffff) < 0x4f000000);
+            bool fits = f32_easy(b[i]) && (b[i] & 0x7fffffff) < 0x4f000000;
             r[i] = (uint32_t)(int32_t)(fits ? f32_host(b[i]) : 0.0f);
             good &= fits;
         }
@@ -163,7 +163,7 @@ VEC_INLINE bool pd_to_dq(struct cpu *c, uint32_t *r, const uint64_t *b, unsigned
     if (LIKELY(t == TRUNCATE && inexact_seen(c))) {
         bool good = true;
         for (unsigned i = 0; i < lanes; i++) {
-            bool fits = f64_easy(b[i]) & ((b[i] & ~BIT(63)) < 0x41e0000000000000ull);
+            bool fits = f64_easy(b[i]) && (b[i] & ~BIT(63)) < 0x41e0000000000000ull;
             r[i] = (uint32_t)(int32_t)(fits ? f64_host(b[i]) : 0.0);
             good &= fits;
         }

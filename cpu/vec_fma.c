@@ -38,15 +38,15 @@ static f64 negate64(f64 a, bool yes)
 static bool fast32(f32 a, f32 b, f32 c, f32 *r)
 {
     *r = f32_guest(__builtin_fmaf(f32_host(a), f32_host(b), f32_host(c)));
-    return f32_easy(a) & f32_easy(b) & f32_easy(c) &
-           (f32_clear(*r) | ((!(a << 1) | !(b << 1)) & f32_easy(*r)));
+    return f32_easy(a) && f32_easy(b) && f32_easy(c) &&
+           (f32_clear(*r) || ((!(a << 1) || !(b << 1)) && f32_easy(*r)));
 }
 
 static bool fast64(f64 a, f64 b, f64 c, f64 *r)
 {
     *r = f64_guest(__builtin_fma(f64_host(a), f64_host(b), f64_host(c)));
-    return f64_easy(a) & f64_easy(b) & f64_easy(c) &
-           (f64_clear(*r) | ((!(a << 1) | !(b << 1)) & f64_easy(*r)));
+    return f64_easy(a) && f64_easy(b) && f64_easy(c) &&
+           (f64_clear(*r) || ((!(a << 1) || !(b << 1)) && f64_easy(*r)));
 }
 
 VEC_INLINE bool fma32(struct cpu *c, const struct uop *u, unsigned n, bool vex, unsigned unused)

@@ -28,13 +28,14 @@
     X(insertps) X(pinsrb) X(pinsrw) X(pinsrd) X(pinsrq) X(pextrb) X(pextrw) X(pextrd) X(pextrq) \
     X(pmovmskb) X(movmskps) X(movmskpd) X(movd_load) X(movd_store) X(movq2dq) X(movdq2q) \
     X(ptest) X(vtestps) X(vtestpd) \
+    /* arithmetic */ \
+    X(addps) X(addss) X(addpd) X(addsd) X(subps) X(subss) X(subpd) X(subsd) X(mulps) X(mulss) \
+    X(mulpd) X(mulsd) X(divps) X(divss) X(divpd) X(divsd) X(minps) X(minss) X(minpd) X(minsd) \
+    X(maxps) X(maxss) X(maxpd) X(maxsd) X(addsubps) X(addsubpd) X(sqrtps) X(sqrtpd) X(sqrtss) \
+    X(sqrtsd) X(haddps) X(haddpd) X(hsubps) X(hsubpd) X(dpps) X(dppd) \
     /* floating point */ \
-    X(addps) X(addpd) X(addss) X(addsd) X(subps) X(subpd) X(subss) X(subsd) X(mulps) X(mulpd) \
-    X(mulss) X(mulsd) X(divps) X(divpd) X(divss) X(divsd) X(minps) X(minpd) X(minss) X(minsd) \
-    X(maxps) X(maxpd) X(maxss) X(maxsd) X(addsubps) X(addsubpd) X(sqrtps) X(sqrtpd) X(sqrtss) \
-    X(sqrtsd) X(haddps) X(haddpd) X(hsubps) X(hsubpd) X(dpps) X(dppd) X(rcpps) X(rcpss) \
-    X(rsqrtps) X(rsqrtss) X(roundps) X(roundpd) X(roundss) X(roundsd) X(cmpps) X(cmppd) X(cmpss) \
-    X(cmpsd) X(comiss) X(comisd) X(ucomiss) X(ucomisd) \
+    X(rcpps) X(rcpss) X(rsqrtps) X(rsqrtss) X(roundps) X(roundpd) X(roundss) X(roundsd) X(cmpps) \
+    X(cmppd) X(cmpss) X(cmpsd) X(comiss) X(comisd) X(ucomiss) X(ucomisd) \
     /* conversions */ \
     X(cvtps2pd) X(cvtss2sd) X(cvtpd2ps) X(cvtsd2ss) X(cvtdq2ps) X(cvtdq2pd) X(cvtsi2ss) \
     X(cvtsi2sd) X(cvtps2dq) X(cvttps2dq) X(cvtpd2dq) X(cvttpd2dq) X(cvtss2si) X(cvttss2si) \
