@@ -97,6 +97,7 @@ struct boot_entry {
     uint64_t gdt_base, idt_base;
     uint32_t gdt_limit, idt_limit;
     uint64_t cr0, cr3, cr4, efer;
+    uint64_t mtrr_def; /* IA32_MTRR_DEF_TYPE: memory is write-back, as a BIOS leaves it */
     const char *how; /* for the log: "Linux, 64-bit entry" */
 };
 

@@ -194,6 +194,7 @@ void boot_prot32(struct boot_entry *out, uint16_t code, uint16_t data)
     out->rflags = 2;
     out->cr0 = 0x11; /* PE, ET */
     out->cr3 = out->cr4 = out->efer = 0;
+    out->mtrr_def = 0x806; /* on; write-back */
 }
 
 bool boot_cmdline(struct bus *bus, const struct boot_config *cfg, uint64_t max, struct err *e)

@@ -572,6 +572,7 @@ void pc_enter(struct cpu *c, const struct boot_entry *entry)
     c->s.cr3 = entry->cr3;
     c->s.cr4 = entry->cr4;
     c->s.efer = entry->efer;
+    c->s.mtrr_def = entry->mtrr_def;
     tlb_flush(c);
     cpu_mode_changed(c);
 }
