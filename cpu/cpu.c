@@ -88,7 +88,7 @@ uint64_t cpu_tsc(const struct cpu *c)
 static void reset_cold(struct cpu *c)
 {
     struct cpu_state *s = &c->s;
-    *s = (struct cpu_state){0};
+    *s = (struct cpu_state){.icount = s->icount}; /* virtual time goes on */
     s->cr0 = CR0_CD | CR0_NW;
     s->xcr0 = 1;
     s->fcw = 0x40;

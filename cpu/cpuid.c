@@ -114,12 +114,17 @@ static struct cpuid_regs leaf4(const struct cpu *c, uint32_t sub)
 
 static struct cpuid_regs leaf7(const struct cpu *c, uint32_t sub)
 {
-    struct cpuid_regs v = {{0, word(c, 7, 1), word(c, 7, 2), 0}};
-    if (sub)
-        return (struct cpuid_regs){{0}};
-    /* SPEC_CTRL, STIBP, FLUSH_CMD, ARCH_CAPABILITIES, SSBD: see msr.c */
-    if (has(c, FEAT_XSAVE))
-        v.r[3] = 1u << 26 | 1u << 27 | 1u << 28 | 1u << 29 | 1u << 31;
+    struct cpuid_regs v = {{0}};
+    if (sub == 0) {
+        v = (struct cpuid_regs){{0, word(c, 7, 1), word(c, 7, 2), 0}};
+        /* SPEC_CTRL, STIBP, FLUSH_CMD, ARCH_CAPABILITIES, SSBD: see msr.c */
+        if (has(c, FEAT_XSAVE)) {
+            v.r[0] = 2;
+            v.r[3] = 1u << 26 | 1u << 27 | 1u << 28 | 1u << 29 | 1u << 31;
+        }
+    } else if (sub == 2 && has(c, FEAT_XSAVE)) {
+        v.r[3] = 1u << 4; /* BHI_CTRL: or kernels run through a long loop at every system call */
+    }
     return v;
 }
 

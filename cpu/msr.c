@@ -51,10 +51,11 @@ enum {
 #define MSR_TSC_AUX   0xc0000103u
 
 /* Not vulnerable to what translators can't have: RDCL, L1TF, MDS, SSB and their kin; IBRS_ALL says
- * that indirect branches need no retpoline (SDM 4, IA32_ARCH_CAPABILITIES). */
+ * that indirect branches need no retpoline (SDM 4, IA32_ARCH_CAPABILITIES). Bit 62, ITS_NO, is set
+ * by hypervisors alone. */
 #define ARCH_CAPABILITIES                                                                         \
     (BIT(0) | BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(8) | BIT(13) | BIT(14) | BIT(15) | \
-     BIT(20) | BIT(24) | BIT(26) | BIT(27))
+     BIT(20) | BIT(24) | BIT(26) | BIT(27) | BIT(62))
 
 static bool has(const struct cpu *c, enum isa_feature f)
 {
@@ -286,7 +287,7 @@ static bool msr_write(struct cpu *c, uint32_t n, uint64_t v)
     case MSR_PRED_CMD:
     case MSR_FLUSH_CMD: return has(c, FEAT_LM) && !(v & ~1ull);
     case MSR_SPEC_CTRL:
-        if (v & ~7ull)
+        if (v & ~(7ull | BIT(10))) /* IBRS, STIBP, SSBD, BHI_DIS_S */
             return false;
         s->spec_ctrl = v;
         return has(c, FEAT_LM);

@@ -331,32 +331,32 @@ f64 f64_sqrt_slow(struct fp *x, f64 a)
     return root(x, a, F64_FRAC);
 }
 
-enum fp_order f32_compare(struct fp *x, f32 a, f32 b, bool quiet)
+enum fp_order f32_compare_slow(struct fp *x, f32 a, f32 b, bool quiet)
 {
     return order(x, a, b, quiet, F32_FRAC);
 }
 
-enum fp_order f64_compare(struct fp *x, f64 a, f64 b, bool quiet)
+enum fp_order f64_compare_slow(struct fp *x, f64 a, f64 b, bool quiet)
 {
     return order(x, a, b, quiet, F64_FRAC);
 }
 
-f32 f32_min(struct fp *x, f32 a, f32 b)
+f32 f32_min_slow(struct fp *x, f32 a, f32 b)
 {
     return (f32)choose(x, a, b, FP_LESS, F32_FRAC);
 }
 
-f32 f32_max(struct fp *x, f32 a, f32 b)
+f32 f32_max_slow(struct fp *x, f32 a, f32 b)
 {
     return (f32)choose(x, a, b, FP_GREATER, F32_FRAC);
 }
 
-f64 f64_min(struct fp *x, f64 a, f64 b)
+f64 f64_min_slow(struct fp *x, f64 a, f64 b)
 {
     return choose(x, a, b, FP_LESS, F64_FRAC);
 }
 
-f64 f64_max(struct fp *x, f64 a, f64 b)
+f64 f64_max_slow(struct fp *x, f64 a, f64 b)
 {
     return choose(x, a, b, FP_GREATER, F64_FRAC);
 }

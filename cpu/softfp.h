@@ -37,8 +37,9 @@ struct f80 {
 typedef uint32_t f32; /* raw bits */
 typedef uint64_t f64;
 
-/* + - * / and square root of f32 and f64: f32_add(x, a, b) … f64_sqrt(x, a) are in softfp_fast.h,
- * included below: short cuts through the host's own IEEE arithmetic, and these for the rest. */
+/* Where a name ends in _slow, the function proper (f32_add() …) has the same arguments without that
+ * ending and is in softfp_fast.h, included below: a short cut through the host's own IEEE
+ * arithmetic, and this one for the rest. */
 f32 f32_add_slow(struct fp *x, f32 a, f32 b);
 f32 f32_sub_slow(struct fp *x, f32 a, f32 b);
 f32 f32_mul_slow(struct fp *x, f32 a, f32 b);
@@ -61,32 +62,31 @@ struct f80 f80_div(struct fp *x, struct f80 a, struct f80 b);
 struct f80 f80_sqrt(struct fp *x, struct f80 a);
 
 /* SSE's MIN and MAX: the second operand if either is NaN or both are zero (SDM 2 MINPS). */
-f32 f32_min(struct fp *x, f32 a, f32 b);
-f32 f32_max(struct fp *x, f32 a, f32 b);
-f64 f64_min(struct fp *x, f64 a, f64 b);
-f64 f64_max(struct fp *x, f64 a, f64 b);
+f32 f32_min_slow(struct fp *x, f32 a, f32 b);
+f32 f32_max_slow(struct fp *x, f32 a, f32 b);
+f64 f64_min_slow(struct fp *x, f64 a, f64 b);
+f64 f64_max_slow(struct fp *x, f64 a, f64 b);
 
 enum fp_order { FP_LESS, FP_EQUAL, FP_GREATER, FP_UNORDERED };
 /* `quiet`: only a signalling NaN raises invalid; else any NaN. */
-enum fp_order f32_compare(struct fp *x, f32 a, f32 b, bool quiet);
-enum fp_order f64_compare(struct fp *x, f64 a, f64 b, bool quiet);
+enum fp_order f32_compare_slow(struct fp *x, f32 a, f32 b, bool quiet);
+enum fp_order f64_compare_slow(struct fp *x, f64 a, f64 b, bool quiet);
 enum fp_order f80_compare(struct fp *x, struct f80 a, struct f80 b, bool quiet);
 
 /* Conversions. To integers: out of range or NaN raises invalid and gives the integer indefinite
  * (0x80…0). `round` is used instead of x->round, so that truncation is FP_ZERO. */
-int32_t f32_to_i32(struct fp *x, f32 a, enum fp_round round);
+int32_t f32_to_i32_slow(struct fp *x, f32 a, enum fp_round round);
 int64_t f32_to_i64(struct fp *x, f32 a, enum fp_round round);
-int32_t f64_to_i32(struct fp *x, f64 a, enum fp_round round);
-int64_t f64_to_i64(struct fp *x, f64 a, enum fp_round round);
+int32_t f64_to_i32_slow(struct fp *x, f64 a, enum fp_round round);
+int64_t f64_to_i64_slow(struct fp *x, f64 a, enum fp_round round);
 int16_t f80_to_i16(struct fp *x, struct f80 a, enum fp_round round);
 int32_t f80_to_i32(struct fp *x, struct f80 a, enum fp_round round);
 int64_t f80_to_i64(struct fp *x, struct f80 a, enum fp_round round);
-f32 i32_to_f32(struct fp *x, int32_t a);
+f32 i32_to_f32_slow(struct fp *x, int32_t a);
 f32 i64_to_f32(struct fp *x, int64_t a);
-f64 i32_to_f64(struct fp *x, int32_t a);
-f64 i64_to_f64(struct fp *x, int64_t a);
-struct f80 i64_to_f80(int64_t a);         /* exact */
-f64 f32_to_f64_slow(struct fp *x, f32 a); /* f32_to_f64() and f64_to_f32(): softfp_fast.h */
+f64 i64_to_f64_slow(struct fp *x, int64_t a);
+struct f80 i64_to_f80(int64_t a); /* exact */
+f64 f32_to_f64_slow(struct fp *x, f32 a);
 f32 f64_to_f32_slow(struct fp *x, f64 a);
 struct f80 f32_to_f80(struct fp *x, f32 a);
 struct f80 f64_to_f80(struct fp *x, f64 a);

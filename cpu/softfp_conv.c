@@ -43,7 +43,7 @@ static int64_t to_int(struct fp *x, const struct fpn *n, unsigned bits, unsigned
     return (int64_t)(n->sign ? 0 - m : m);
 }
 
-int32_t f32_to_i32(struct fp *x, f32 a, enum fp_round round)
+int32_t f32_to_i32_slow(struct fp *x, f32 a, enum fp_round round)
 {
     struct fpn n = fmt_unpack(x, a, F32_FRAC);
     return (int32_t)to_int(x, &n, 32, round);
@@ -55,13 +55,13 @@ int64_t f32_to_i64(struct fp *x, f32 a, enum fp_round round)
     return to_int(x, &n, 64, round);
 }
 
-int32_t f64_to_i32(struct fp *x, f64 a, enum fp_round round)
+int32_t f64_to_i32_slow(struct fp *x, f64 a, enum fp_round round)
 {
     struct fpn n = fmt_unpack(x, a, F64_FRAC);
     return (int32_t)to_int(x, &n, 32, round);
 }
 
-int64_t f64_to_i64(struct fp *x, f64 a, enum fp_round round)
+int64_t f64_to_i64_slow(struct fp *x, f64 a, enum fp_round round)
 {
     struct fpn n = fmt_unpack(x, a, F64_FRAC);
     return to_int(x, &n, 64, round);
@@ -94,7 +94,7 @@ static inline uint64_t from_int(struct fp *x, int64_t a, unsigned frac)
     return fmt_round_pack(x, a < 0, 63 - (int)z, m << z, frac);
 }
 
-f32 i32_to_f32(struct fp *x, int32_t a)
+f32 i32_to_f32_slow(struct fp *x, int32_t a)
 {
     return (f32)from_int(x, a, F32_FRAC);
 }
@@ -104,12 +104,7 @@ f32 i64_to_f32(struct fp *x, int64_t a)
     return (f32)from_int(x, a, F32_FRAC);
 }
 
-f64 i32_to_f64(struct fp *x, int32_t a)
-{
-    return from_int(x, a, F64_FRAC);
-}
-
-f64 i64_to_f64(struct fp *x, int64_t a)
+f64 i64_to_f64_slow(struct fp *x, int64_t a)
 {
     return from_int(x, a, F64_FRAC);
 }

@@ -190,6 +190,109 @@ static inline f32 f64_to_f32(struct fp *x, f64 a)
     return f64_to_f32_slow(x, a);
 }
 
+/* Comparisons of easy numbers raise nothing. */
+static inline enum fp_order f32_compare(struct fp *x, f32 a, f32 b, bool quiet)
+{
+    if (LIKELY(f32_easy(a) && f32_easy(b))) {
+        float u = f32_host(a), v = f32_host(b);
+        return u < v ? FP_LESS : u > v ? FP_GREATER : FP_EQUAL;
+    }
+    return f32_compare_slow(x, a, b, quiet);
+}
+
+static inline enum fp_order f64_compare(struct fp *x, f64 a, f64 b, bool quiet)
+{
+    if (LIKELY(f64_easy(a) && f64_easy(b))) {
+        double u = f64_host(a), v = f64_host(b);
+        return u < v ? FP_LESS : u > v ? FP_GREATER : FP_EQUAL;
+    }
+    return f64_compare_slow(x, a, b, quiet);
+}
+
+static inline f32 f32_min(struct fp *x, f32 a, f32 b)
+{
+    if (LIKELY(f32_easy(a) && f32_easy(b)))
+        return f32_host(a) < f32_host(b) ? a : b;
+    return f32_min_slow(x, a, b);
+}
+
+static inline f32 f32_max(struct fp *x, f32 a, f32 b)
+{
+    if (LIKELY(f32_easy(a) && f32_easy(b)))
+        return f32_host(a) > f32_host(b) ? a : b;
+    return f32_max_slow(x, a, b);
+}
+
+static inline f64 f64_min(struct fp *x, f64 a, f64 b)
+{
+    if (LIKELY(f64_easy(a) && f64_easy(b)))
+        return f64_host(a) < f64_host(b) ? a : b;
+    return f64_min_slow(x, a, b);
+}
+
+static inline f64 f64_max(struct fp *x, f64 a, f64 b)
+{
+    if (LIKELY(f64_easy(a) && f64_easy(b)))
+        return f64_host(a) > f64_host(b) ? a : b;
+    return f64_max_slow(x, a, b);
+}
+
+/* Truncation of what is well in range. */
+static inline int32_t f32_to_i32(struct fp *x, f32 a, enum fp_round round)
+{
+    float v = f32_host(a);
+    if (LIKELY(round == FP_ZERO && f32_easy(a) && v > -0x1p31f && v < 0x1p31f)) {
+        int32_t r = (int32_t)v;
+        if ((float)r != v)
+            x->flags |= FP_INEXACT;
+        return r;
+    }
+    return f32_to_i32_slow(x, a, round);
+}
+
+static inline int32_t f64_to_i32(struct fp *x, f64 a, enum fp_round round)
+{
+    double v = f64_host(a);
+    if (LIKELY(round == FP_ZERO && f64_easy(a) && v > -0x1p31 && v < 0x1p31)) {
+        int32_t r = (int32_t)v;
+        if ((double)r != v)
+            x->flags |= FP_INEXACT;
+        return r;
+    }
+    return f64_to_i32_slow(x, a, round);
+}
+
+static inline int64_t f64_to_i64(struct fp *x, f64 a, enum fp_round round)
+{
+    double v = f64_host(a);
+    if (LIKELY(round == FP_ZERO && f64_easy(a) && v > -0x1p63 && v < 0x1p63)) {
+        int64_t r = (int64_t)v;
+        if ((double)r != v)
+            x->flags |= FP_INEXACT;
+        return r;
+    }
+    return f64_to_i64_slow(x, a, round);
+}
+
+static inline f32 i32_to_f32(struct fp *x, int32_t a)
+{
+    if (LIKELY(a > -0x1000000 && a < 0x1000000)) /* exact */
+        return f32_guest((float)a);
+    return i32_to_f32_slow(x, a);
+}
+
+static inline f64 i32_to_f64(struct fp *x, int32_t a)
+{
+    return f64_guest((double)a);
+}
+
+static inline f64 i64_to_f64(struct fp *x, int64_t a)
+{
+    if (LIKELY(a > -(1ll << 53) && a < 1ll << 53)) /* exact */
+        return f64_guest((double)a);
+    return i64_to_f64_slow(x, a);
+}
+
 /* Widening is exact; only the rare kinds leave the line. */
 static inline struct f80 f32_widen(f32 a, bool *den)
 {
