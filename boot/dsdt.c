@@ -127,7 +127,7 @@ static void isa_device(struct aml *a, const struct isa_device *d, unsigned uid)
 static void isa_bus(struct aml *a, const struct boot_config *cfg)
 {
     static const struct isa_device fixed[] = {
-        {"RTC_", "PNP0B00", {{0x70, 8}}, 8},
+        {"RTC_", "PNP0B00", {{0x70, 2}}, 8},
         {"TIMR", "PNP0100", {{0x40, 4}}, 0},
         {"SPKR", "PNP0800", {{0x61, 1}}, -1},
         {"FPU_", "PNP0C04", {{0xf0, 1}}, 13},
