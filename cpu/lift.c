@@ -336,10 +336,10 @@ const struct uop *lift_flag_setter(const struct lift *l)
     for (unsigned i = l->count; i-- > 0;) {
         const struct uop *u = &l->out[i];
         struct effect e = effect_of(u);
-        if (u->op == UOP_HELP)
+        if (u->op == UOP_HELP || (u->op == UOP_CALLQ && (u->aux || u->scale)))
             return NULL;
         if (e.sets | e.may)
-            return (e.sets & F_OSZAP) == F_OSZAP && u->op != UOP_CALLQ ? u : NULL;
+            return (e.sets & F_OSZAP) == F_OSZAP ? u : NULL;
     }
     return NULL;
 }

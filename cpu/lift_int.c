@@ -296,7 +296,7 @@ void lift_xadd(struct lift *l)
         lift_put(l, 0, sum); /* last: it wins when both are the same register */
 }
 
-/* The destination is written in either case (SDM 2A CMPXCHG). */
+/* A memory destination is written in either case (SDM 2A CMPXCHG), a register only when equal. */
 void lift_cmpxchg(struct lift *l)
 {
     const struct isa_opnd *a = &l->in->op[0];
@@ -314,10 +314,14 @@ void lift_cmpxchg(struct lift *l)
     lift_emit(l, UOP_XOR_IN64, differ, equal, R_ZERO, 1);
     lift_emit(l, UOP_MOV_R64, result, old, R_ZERO, 0);
     lift_emit(l, UOP_CMOV64, result, rb, equal, 0);
-    if (mem)
+    if (mem) {
         lift_store_rmw(l, result, size);
-    else
+    } else if (size == 4) {
+        lift_emit(l, UOP_ZX32, result, rb, R_ZERO, 0);
+        lift_emit(l, UOP_CMOV64, ra, result, equal, 0);
+    } else {
         lift_put(l, 0, result);
+    }
     /* the accumulator changes only on failure */
     if (size >= 4) {
         lift_emit(l, UOP_CMOV64, R_AX, old, differ, 0);

@@ -48,15 +48,16 @@ static void compare(struct string *s, uint64_t a, uint64_t b)
 static bool one(struct cpu *c, struct string *s)
 {
     uint64_t v = s->acc, d;
+    bool compares = s->op == STR_CMPS || s->op == STR_SCAS;
+    /* processors read the second operand of CMPS first, which shows when both fault */
+    if (compares && !seg_load(c, SEG_ES, s->di, s->size, &d))
+        return false;
     if (uses_source(s->op) && !seg_load(c, s->seg, s->si, s->size, &v))
         return false;
     if (writes_dest(s->op) && !seg_store(c, SEG_ES, s->di, s->size, v))
         return false;
-    if (s->op == STR_CMPS || s->op == STR_SCAS) {
-        if (!seg_load(c, SEG_ES, s->di, s->size, &d))
-            return false;
+    if (compares)
         compare(s, v, d);
-    }
     if (s->op == STR_LODS)
         s->acc = v;
     if (uses_source(s->op))
@@ -167,8 +168,10 @@ static void put(struct cpu *c, unsigned reg, unsigned asize, uint64_t v)
         R(reg) = v;
 }
 
-/* Writes registers and flags back after at least one element. */
-static void commit(struct cpu *c, const struct uop *u, const struct string *s)
+/* Writes registers and flags back after at least one element. A REP that has not ended leaves the
+ * flags as they were before its first element, as Intel's chips do on a fault; then nothing depends
+ * on where a run ended. */
+static void commit(struct cpu *c, const struct uop *u, const struct string *s, bool flags)
 {
     uint64_t m = ~0ull >> (64 - 8 * s->size);
     if (uses_source(s->op))
@@ -177,7 +180,7 @@ static void commit(struct cpu *c, const struct uop *u, const struct string *s)
         put(c, R_DI, u->asize, s->di);
     if (s->op == STR_LODS)
         R(R_AX) = s->size >= 4 ? s->acc : (R(R_AX) & ~m) | (s->acc & m);
-    if (s->op == STR_CMPS || s->op == STR_SCAS) {
+    if (flags && (s->op == STR_CMPS || s->op == STR_SCAS)) {
         c->s.cc_op = CC_SUB * 4 + lg_size(s->size);
         c->s.cc_dst = (s->a - s->b) & m;
         c->s.cc_src = s->b;
@@ -207,14 +210,15 @@ static bool rep(struct cpu *c, const struct uop *u, struct string *s)
     }
     if (!done)
         return false;
-    commit(c, u, s);
+    bool ended = ok && (done == count || (compares && s->mismatch));
+    commit(c, u, s, ended);
     put(c, R_CX, u->asize, (count - done) & s->mask);
     if (!ok && c->fault.vector != EXC_RESTART) {
         c->s.icount += done; /* the one that faults is not among them */
         return false;
     }
     c->s.icount += done - 1; /* the block counts one */
-    if (!ok || (done < count && !(compares && s->mismatch)))
+    if (!ended)
         c->next_rip = c->s.rip;
     return true;
 }
@@ -235,6 +239,6 @@ bool h_string(struct cpu *c, const struct uop *u)
         return rep(c, u, &s);
     if (!one(c, &s))
         return false;
-    commit(c, u, &s);
+    commit(c, u, &s, true);
     return true;
 }
