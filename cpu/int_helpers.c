@@ -158,7 +158,9 @@ static void double_shift(struct cpu *c, const struct uop *u, bool left)
         carry = d >> (n - 1) & 1;
     }
     r &= m;
-    flags_set_arith(c, szp(r, u->size) | (uint32_t)carry | ((r ^ d) >> (bits - 1) & 1 ? F_O : 0));
+    /* OF is that of a shift by 1, as Intel's chips give it for all counts */
+    bool over = ((left ? d >> (bits - 2) : s) ^ d >> (bits - 1)) & 1;
+    flags_set_arith(c, szp(r, u->size) | (uint32_t)carry | (over ? F_O : 0));
     put(c, u->dst, u->size, r);
 }
 
@@ -188,20 +190,19 @@ bool q_bsf(struct cpu *c, const struct uop *u)
 {
     unsigned bits = 8 * u->size;
     uint64_t v = R(u->a) & mask_of(u->size), r = 0;
-    uint32_t f;
     if (u->imm == 4) {
         r = (uint64_t)__builtin_popcountll(v);
         flags_set_arith(c, v ? 0 : F_Z);
     } else if (u->imm >= 2) {
         unsigned lead = v ? (unsigned)__builtin_clzll(v) - (64 - bits) : bits;
         r = u->imm == 3 ? lead : v ? (uint64_t)__builtin_ctzll(v) : bits;
-        f = flags_arith(c) & ~(F_C | F_Z);
-        flags_set_arith(c, f | (v ? 0 : F_C) | (r ? 0 : F_Z));
+        flags_set_arith(c, (v ? 0 : F_C) | (r ? 0 : F_Z));
     } else {
-        flags_set_arith(c, (flags_arith(c) & ~F_Z) | (v ? 0 : F_Z));
+        if (v)
+            r = u->imm ? 63 - (uint64_t)__builtin_clzll(v) : (uint64_t)__builtin_ctzll(v);
+        flags_set_arith(c, (v ? 0 : F_Z) | (__builtin_parity((unsigned)r) ? 0 : F_P));
         if (!v) /* the destination stays, as on both vendors' chips */
             return true;
-        r = u->imm ? 63 - (uint64_t)__builtin_clzll(v) : (uint64_t)__builtin_ctzll(v);
     }
     put(c, u->dst, u->size, r);
     return true;

@@ -122,8 +122,8 @@ EACH_SIZE(STEPS, INC, +)
 EACH_SIZE(STEPS, DEC, -)
 
 /* Shifts by a count n that is cut to 5 or 6 bits. The lifter makes no shift by the constant 0; by
- * CL it may be 0, and then the flags stay (SDM 2B SAL/SAR/SHL/SHR). OF of longer shifts is
- * undefined; it is what the formula for 1 gives, as on Intel's chips. */
+ * CL it may be 0, and then the flags stay (SDM 2B SAL/SAR/SHL/SHR). OF of longer shifts and
+ * rotates is undefined; Intel's chips give what a shift of the same operand by 1 would. */
 #define COUNT(bits) (bits == 64 ? 63 : 31)
 #define SHIFT_BODY(bits, T, S, count, expression, flags) \
     {                                                    \
@@ -134,24 +134,27 @@ EACH_SIZE(STEPS, DEC, -)
         PUT##bits(r);                                    \
         NEXT;                                            \
     }
-#define SHIFT(bits, T, S, name, expression, flags)                                   \
-    OP(name##_R##bits)                                                               \
-    SHIFT_BODY(bits, T, S, R(u->b), expression, if (n) flags) OP(name##_I##bits)     \
-        SHIFT_BODY(bits, T, S, u->imm, expression, flags) OP(name##_RN##bits)        \
-            SHIFT_BODY(bits, T, S, R(u->b), expression, (void)0) OP(name##_IN##bits) \
-                SHIFT_BODY(bits, T, S, u->imm, expression, (void)0)
+#define SHIFT(bits, T, S, name, expression, flags)                                           \
+    OP(name##_R##bits)                                                                       \
+    SHIFT_BODY(bits, T, S, R(u->b), expression, if (n) flags)                                \
+    OP(name##_I##bits) SHIFT_BODY(bits, T, S, u->imm, expression, flags) OP(name##_RN##bits) \
+        SHIFT_BODY(bits, T, S, R(u->b), expression, (void)0) OP(name##_IN##bits)             \
+            SHIFT_BODY(bits, T, S, u->imm, expression, (void)0)
 /* CF and OF in the places of CC_MIX. */
 #define CO(carry, over) ((uint64_t)(carry) | (uint64_t)(over) << 11)
 #define MSB(v, bits)    ((v) >> (bits - 1) & 1)
 
-static inline uint64_t shl_flags(uint64_t a, uint64_t r, unsigned n, unsigned bits)
+/* Of a shift or rotate to the left by one: does the sign change? */
+#define OF_LEFT(a, bits) (MSB(a, bits) ^ ((a) >> (bits - 2) & 1))
+
+static inline uint64_t shl_flags(uint64_t a, unsigned n, unsigned bits)
 {
     uint64_t carry = n <= bits ? a >> (bits - n) & 1 : 0;
-    return CO(carry, carry ^ MSB(r, bits));
+    return CO(carry, OF_LEFT(a, bits));
 }
 
 #define SHLS(bits, T, S, x) \
-    SHIFT(bits, T, S, SHL, r = (T)((uint64_t)a << n), CC(MIX, bits, r, shl_flags(a, r, n, bits)))
+    SHIFT(bits, T, S, SHL, r = (T)((uint64_t)a << n), CC(MIX, bits, r, shl_flags(a, n, bits)))
 #define SHRS(bits, T, S, x)                           \
     SHIFT(bits, T, S, SHR, r = (T)((uint64_t)a >> n), \
           CC(MIX, bits, r, CO((uint64_t)a >> (n - 1) & 1, MSB(a, bits))))
@@ -171,11 +174,20 @@ static void rotate_flags(struct cpu *c, unsigned carry, unsigned over)
 
 #define ROTL(T, a, n, bits) (T)((a) << ((n) & (bits - 1)) | (a) >> (-(n) & (bits - 1)))
 #define ROTR(T, a, n, bits) (T)((a) >> ((n) & (bits - 1)) | (a) << (-(n) & (bits - 1)))
+/* A register by a constant beyond 1 (aux): Intel's chips leave OF; else it is that of a rotate by
+ * 1. */
+static void rotated(struct cpu *c, const struct uop *u, unsigned n, unsigned carry, unsigned over)
+{
+    if (u->aux && n != 1)
+        over = flags_arith(c) & F_O;
+    rotate_flags(c, carry, over);
+}
+
 #define ROLS(bits, T, S, x) \
-    SHIFT(bits, T, S, ROL, r = ROTL(T, a, n, bits), rotate_flags(c, r & 1, (r & 1) ^ MSB(r, bits)))
+    SHIFT(bits, T, S, ROL, r = ROTL(T, a, n, bits), rotated(c, u, n, r & 1, OF_LEFT(a, bits)))
 #define RORS(bits, T, S, x)                         \
     SHIFT(bits, T, S, ROR, r = ROTR(T, a, n, bits), \
-          rotate_flags(c, MSB(r, bits), MSB(r, bits) ^ (r >> (bits - 2) & 1)))
+          rotated(c, u, n, MSB(r, bits), MSB(a, bits) ^ (a & 1)))
 EACH_SIZE(ROLS, )
 EACH_SIZE(RORS, )
 
@@ -208,20 +220,29 @@ static uint64_t rcr(uint64_t a, unsigned n, unsigned bits, unsigned *carry)
     return r;
 }
 
+/* A count of 8 or 16 bits that is 0 modulo 9 or 17 leaves the flags. */
+#define RC_COUNT(n, bits) (bits < 32 ? (n) % (bits + 1) : (n))
 #define RCLS(bits, T, S, x)                                 \
     SHIFT(bits, T, S, RCL, unsigned carry = flags_carry(c); \
-          r = (T)rcl(a, n, bits, &carry), rotate_flags(c, carry, carry ^ MSB(r, bits)))
-#define RCRS(bits, T, S, x)                                 \
-    SHIFT(bits, T, S, RCR, unsigned carry = flags_carry(c); \
-          r = (T)rcr(a, n, bits, &carry),                   \
-          rotate_flags(c, carry, MSB(r, bits) ^ (r >> (bits - 2) & 1)))
+          r = (T)rcl(a, n, bits, &carry),                   \
+          if (RC_COUNT(n, bits)) rotate_flags(c, carry, OF_LEFT(a, bits)))
+#define RCRS(bits, T, S, x)                                                      \
+    SHIFT(bits, T, S, RCR, unsigned carry = flags_carry(c); unsigned in = carry; \
+          r = (T)rcr(a, n, bits, &carry);                                        \
+          (void)in, if (RC_COUNT(n, bits)) rotate_flags(c, carry, MSB(a, bits) ^ in))
 EACH_SIZE(RCLS, )
 EACH_SIZE(RCRS, )
 
-/* Two-operand product. SF ZF PF AF are undefined; here they are those of the low half. */
+/* Two-operand product. SF ZF PF AF are undefined; Intel's chips give SF and PF of the low half. */
+static void product_flags(struct cpu *c, uint64_t r, bool sign, bool over)
+{
+    flags_set_arith(c, (sign ? F_S : 0) | (__builtin_parity((uint8_t)r) ? 0 : F_P) |
+                           (over ? F_C | F_O : 0));
+}
+
 #define IMULS(bits, T, S, Wide)                       \
     ALU(bits, T, S, IMUL, Wide w = (Wide)(S)a * (S)b; \
-        r = (T)w, CC(MIX, bits, r, w == (S)r ? 0 : F_C | F_O))
+        r = (T)w, product_flags(c, r, MSB(r, bits), w != (S)r))
 IMULS(8, uint8_t, int8_t, int32_t)
 IMULS(16, uint16_t, int16_t, int32_t)
 IMULS(32, uint32_t, int32_t, int64_t)

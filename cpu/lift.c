@@ -339,7 +339,7 @@ const struct uop *lift_flag_setter(const struct lift *l)
         if (u->op == UOP_HELP || (u->op == UOP_CALLQ && (u->aux || u->scale)))
             return NULL;
         if (e.sets | e.may)
-            return (e.sets & F_OSZAP) == F_OSZAP ? u : NULL;
+            return (e.sets & F_OSZAP) == F_OSZAP && u->op < UOP_IMUL_R8 ? u : NULL;
     }
     return NULL;
 }

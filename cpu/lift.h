@@ -117,7 +117,7 @@ unsigned lift_load_rmw(struct lift *l, unsigned size);
 void lift_store_rmw(struct lift *l, unsigned from, unsigned size);
 /* dst = the offset a + (b << scale) + imm in segment in->seg, loaded as `size` bytes. */
 void lift_load_at(struct lift *l, unsigned dst, unsigned a, unsigned b, int64_t imm, unsigned size);
-/* The last uop that has set flags, if it is in this block and sets them as a whole; else NULL. */
+/* The last uop that has set flags, if it is in this block and leaves them lazy; else NULL. */
 const struct uop *lift_flag_setter(const struct lift *l);
 /* Emits uops after which `dst`, which is returned, is 1 if condition 0..15 is true, else 0. */
 unsigned lift_cond(struct lift *l, unsigned cond);

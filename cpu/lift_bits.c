@@ -107,7 +107,7 @@ void lift_bt(struct lift *l)
 void lift_bsf(struct lift *l)
 {
     unsigned src = lift_get(l, 1), n = l->arg->n;
-    quiet(l, q_bsf, n == 4 ? F_OSZAPC : 0, n != 4, LIFT_REG(&l->in->op[0]), src, R_ZERO)->imm = n;
+    quiet(l, q_bsf, F_OSZAPC, false, LIFT_REG(&l->in->op[0]), src, R_ZERO)->imm = n;
 }
 
 void lift_crc32(struct lift *l)

@@ -144,6 +144,7 @@ void lift_shift(struct lift *l)
             lift_emit(l, UOP_ZX32, r, r, R_ZERO, 0);
     } else {
         emit_binary(l, first[l->arg->n], r, r, R_CX, immediate, n);
+        l->out[l->count - 1].aux = immediate && !memory(&l->in->op[0]);
     }
     end_unary(l, r);
 }

@@ -118,13 +118,13 @@ static uint8_t *own_stack(uint8_t *p)
     return put(p, b, 5);
 }
 
-#define STUB_OUT (STUB + 0x800)
+#define STUB_OUT                    (STUB + 0x800)
 
 static void make_stub(void)
 {
     static const uint8_t save[] = {0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57};
-    static const uint8_t restore[] = {0xfc, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d,
-                                      0x41, 0x5c, 0x5d, 0x5b, 0xc3};
+    static const uint8_t restore[] = {0xfc, 0x41, 0x5f, 0x41, 0x5e, 0x41,
+                                      0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3};
     uint8_t *p = put((uint8_t *)STUB, save, sizeof save);
     p = move(p, 4, AT(rsp), false);
     p = own_stack(p);
@@ -292,9 +292,10 @@ static bool named(const char *name, const char *const *list)
 static bool usable(const struct isa_row *r)
 {
     static const char *const not_these[] = {
-        "cpuid", "rd",   "sldt",  "str",    "smsw",  "sgdt",  "sidt",   "xgetbv", "stac",  "clac",
-        "swapgs", "wr",  "monitor", "fx",   "xsave", "xrstor", "ver",   "lar",    "lsl",   "cli",
-        "pushf", "ud",   "prefetch", "clflush", "clwb", "fwait", "ldmxcsr", "stmxcsr", NULL};
+        "cpuid", "rd",    "sldt",    "str",     "smsw",    "sgdt", "sidt",     "xgetbv",
+        "stac",  "clac",  "swapgs",  "wr",      "monitor", "fx",   "xsave",    "xrstor",
+        "ver",   "lar",   "lsl",     "cli",     "pushf",   "ud",   "prefetch", "clflush",
+        "clwb",  "fwait", "ldmxcsr", "stmxcsr", NULL};
     if (r->attr & (A_BRANCH | A_END | A_CPL0 | A_IOPL | A_X87 | A_MMX | A_SSE | A_I64 | A_HLT))
         return false;
     if (((r->attr & A_VEX) && !(r->attr & A_GPR)) || !host_feature(r->feature))
@@ -346,7 +347,10 @@ static uint8_t *put_modrm(uint8_t *p, const struct isa_row *r, bool *memory)
         return p;
     }
     switch (any(3)) { /* with REX.B, rm 7 is r15: the data's middle */
-    case 0: *p++ = (uint8_t)(0x40 | reg << 3 | 7); *p++ = (uint8_t)any(256); break;
+    case 0:
+        *p++ = (uint8_t)(0x40 | reg << 3 | 7);
+        *p++ = (uint8_t)any(256);
+        break;
     case 1:
         *p++ = (uint8_t)(0x80 | reg << 3 | 7);
         put_le32(p, (uint32_t)(any(0x3000) - 0x1800));
@@ -405,8 +409,9 @@ static uint8_t *put_insn(uint8_t *p, const struct isa_row *r)
 
 static uint64_t value(void)
 {
-    static const uint64_t edges[] = {0, 1, ~0ull, 0x7f, 0x80, 0x7fff, 0x8000, 0x7fffffff,
-                                     0x80000000, INT64_MAX, 1ull << 63, 0xff, 0xffff, 0xffffffff};
+    static const uint64_t edges[] = {0,          1,      ~0ull,      0x7f,       0x80,
+                                     0x7fff,     0x8000, 0x7fffffff, 0x80000000, INT64_MAX,
+                                     1ull << 63, 0xff,   0xffff,     0xffffffff};
     switch (any(4)) {
     case 0: return edges[any(ARRAY_LEN(edges))];
     case 1: return any(64);
