@@ -179,18 +179,31 @@ static void test_segmented(void **state)
     stop(p);
 }
 
+/* What a failed CMPXCHG of 32 bits leaves of its register: all of it. */
+static void test_failed_cmpxchg(void **state)
+{
+    START(FLAT64, 0x48, 0xc7, 0xc1, 0xff, 0xff, 0xff, 0xff, /* mov rcx, -1 */
+          0x48, 0xc7, 0xc0, 0xfe, 0xff, 0xff, 0xff,         /* mov rax, -2 */
+          0x0f, 0xb1, 0xd1,                                 /* cmpxchg ecx, edx */
+          0x48, 0x89, 0xc3,                                 /* mov rbx, rax */
+          0x0f, 0xb1, 0xd1);                                /* cmpxchg ecx, edx */
+    (void)state;
+    soft_run(&p->cpu, 4);
+    assert_int_equal(R(R_CX), ~0ull);
+    assert_int_equal(R(R_BX), 0xffffffff);
+    soft_run(&p->cpu, 1);
+    assert_int_equal(R(R_CX), (uint32_t)R(R_DX));
+    stop(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_moves64),
-        cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_real),
-        cmocka_unit_test(test_own_code),
-        cmocka_unit_test(test_rewritten),
-        cmocka_unit_test(test_crossing),
-        cmocka_unit_test(test_strings),
-        cmocka_unit_test(test_segmented),
-        cmocka_unit_test(test_flags_of_a_helper),
+        cmocka_unit_test(test_moves64),        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_real),           cmocka_unit_test(test_own_code),
+        cmocka_unit_test(test_rewritten),      cmocka_unit_test(test_crossing),
+        cmocka_unit_test(test_strings),        cmocka_unit_test(test_segmented),
+        cmocka_unit_test(test_failed_cmpxchg), cmocka_unit_test(test_flags_of_a_helper),
     };
     return RUN(tests);
 }
