@@ -47,8 +47,10 @@ static void put_memory(struct text *t, const struct insn *in, const struct isa_o
         [1] = "byte",  [2] = "word",   [4] = "dword",    [6] = "fword",
         [8] = "qword", [10] = "tbyte", [16] = "xmmword", [32] = "ymmword",
     };
-    if (op->size < ARRAY_LEN(sizes) && sizes[op->size])
-        put(t, "%s ptr ", sizes[op->size]);
+    /* a gather reads elements of W's size, by indexes of the operand's */
+    unsigned size = op->where != W_VM ? op->size : in->rex & 8 ? 8 : 4;
+    if (size < ARRAY_LEN(sizes) && sizes[size])
+        put(t, "%s ptr ", sizes[size]);
     bool bare = in->base == ISA_NO_REG && in->index == ISA_NO_REG;
     if (in->seg_override || (bare && in->mode != ISA_64))
         put(t, "%s:", seg_names[in->seg]);
@@ -61,7 +63,7 @@ static void put_memory(struct text *t, const struct insn *in, const struct isa_o
     if (in->index != ISA_NO_REG) {
         put(t, "%s", in->base == ISA_NO_REG ? "" : "+");
         if (op->where == W_VM)
-            put(t, "%cmm%u", in->vex_l ? 'y' : 'x', in->index);
+            put(t, "%cmm%u", in->vex_l && size <= op->size ? 'y' : 'x', in->index);
         else
             put_general(t, in->index, in->asize);
         if (in->asize != 2 && (in->scale || in->base == ISA_NO_REG))

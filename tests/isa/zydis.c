@@ -109,7 +109,9 @@ static const char *compare_memory(const struct insn *in, const struct isa_opnd *
     else if (in->base != ISA_NO_REG)
         base = general(in->base, in->asize);
     if (in->index != ISA_NO_REG && op->where == W_VM)
-        index = (in->vex_l ? ZYDIS_REGISTER_YMM0 : ZYDIS_REGISTER_XMM0) + in->index;
+        index = (in->vex_l && (op->size == 8 || !(in->rex & 8)) ? ZYDIS_REGISTER_YMM0
+                                                                : ZYDIS_REGISTER_XMM0) +
+                in->index;
     else if (in->index != ISA_NO_REG)
         index = general(in->index, in->asize);
     if (z->type != ZYDIS_OPERAND_TYPE_MEMORY)
@@ -300,10 +302,9 @@ static bool no_base(const struct sample *s, const char *what)
            s->z.raw.sib.base == 5 && s->z.raw.modrm.mod == 0 && s->in.rex & 1;
 }
 
-static bool vex_not_written(const struct sample *s, const char *what)
+static bool gather_overlap(const struct sample *s, const char *what)
 {
-    return s->valid && s->res != ISA_OK && s->z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
-           s->z_name[0] == 'v';
+    return !s->valid && s->res == ISA_OK && strstr(s->name, "gather") != NULL;
 }
 
 static bool reserved_prefetch(const struct sample *s, const char *what)
@@ -320,7 +321,7 @@ static const struct rule {
     bool (*applies)(const struct sample *s, const char *what);
 } rules[] = {
     {CHOICE, "an extension that ishi does not have", absent_extension},
-    {ZYDIS, "an AVX form that the table lacks", vex_not_written},
+    {CHOICE, "gathers with equal registers become undefined when they are lifted", gather_overlap},
     {OURS, "RSM outside system management is undefined (SDM 3C 31.3)", system_management},
     {CHOICE, "SYSCALL and SYSRET outside 64-bit mode: AMD's only (SDM 2B SYSCALL)", legacy_syscall},
     {CHOICE, "what a hint's operands are (no operation)", hint_operands},
@@ -521,12 +522,17 @@ int main(int argc, char **argv)
     run_vex(&tally, full ? 1 : 5, &x);
     run_random(&tally, full ? 10000000 : 500000, &x);
     printf("%lu samples, %lu valid\n", tally.samples, tally.valid);
-    for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+    unsigned stale = 0;
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+        stale += !tally.explained[i];
         printf("  %9lu  %s (%s)\n", tally.explained[i], rules[i].why,
                (const char *[]){"we are right", "Zydis is right", "both may be"}[rules[i].right]);
+    }
     printf("%lu unexplained, %u kinds\n", tally.unexplained, tally.groups);
     qsort(tally.group, tally.groups, sizeof *tally.group, by_count);
     for (unsigned i = 0; i < tally.groups; i++)
         show(&tally.group[i]);
-    return tally.unexplained ? EXIT_FAILURE : EXIT_SUCCESS;
+    if (stale)
+        printf("%u rules explain nothing any more: take them out\n", stale);
+    return tally.unexplained || stale ? EXIT_FAILURE : EXIT_SUCCESS;
 }
