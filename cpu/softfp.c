@@ -114,7 +114,13 @@ uint64_t fp_isqrt128(u128 n)
     /* 53 good bits, and then one step of Newton's, whose error is never below the root. */
     double estimate = __builtin_sqrt((double)(uint64_t)(n >> 64)) * 4294967296.0;
     uint64_t r = estimate < 18446744073709551615.0 ? (uint64_t)estimate : ~0ull;
-    r = (uint64_t)((n / r + r) >> 1);
+    if (UNLIKELY((uint64_t)(n >> 64) >= r)) { /* near the top; the quotient must fit */
+        r = ~0ull;
+        if ((uint64_t)(n >> 64) == r)
+            return r;
+    }
+    uint64_t rest, q = div_wide((uint64_t)(n >> 64), (uint64_t)n, r, &rest);
+    r = (uint64_t)(((u128)q + r) >> 1);
     while ((u128)r * r > n)
         r--;
     return r;
@@ -221,12 +227,9 @@ static inline uint64_t div(struct fp *x, uint64_t a, uint64_t b, unsigned frac)
         return fmt_inf(sign, frac);
     if (u.kind == K_ZERO || v.kind == K_INF)
         return fmt_make(sign, 0, 0, frac);
-    /* The divisor has at most 53 bits, so its low bits are zeroes and 64-bit division will do for
-     * a quotient of 64 bits in two steps; the compiler's 128-bit division costs no more. */
     bool less = u.sig < v.sig;
-    u128 n = (u128)u.sig << (less ? 64 : 63);
-    uint64_t q = (uint64_t)(n / v.sig);
-    q |= (u128)q * v.sig != n;
+    uint64_t rest, q = div_wide(less ? u.sig : u.sig >> 1, less ? 0 : u.sig << 63, v.sig, &rest);
+    q |= rest != 0;
     return fmt_round_pack(x, sign, u.exp - v.exp - less, q, frac);
 }
 

@@ -155,8 +155,7 @@ struct f80 f80_mul(struct fp *x, struct f80 a, struct f80 b)
 static inline struct f80 div_finite(struct fp *x, bool sign, int exp, uint64_t a, uint64_t b)
 {
     bool less = a < b;
-    u128 n = (u128)a << (63 + less);
-    uint64_t q = (uint64_t)(n / b), r = (uint64_t)(n - (u128)q * b), lo = 0;
+    uint64_t r, q = div_wide(less ? a : a >> 1, less ? 0 : a << 63, b, &r), lo = 0;
     /* The quotient's further bits, as far as rounding asks: over, at or below a half. */
     if (r)
         lo = r > b - r ? 3ull << 62 : r == b - r ? 1ull << 63 : 1;

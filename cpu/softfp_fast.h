@@ -300,6 +300,8 @@ static inline struct f80 f32_widen(f32 a, bool *den)
     if (LIKELY(f32_normal(a)))
         return (struct f80){1ull << 63 | (uint64_t)a << 40,
                             (uint16_t)(((a >> 23 & 0xff) + 16383 - 127) | (a >> 31) << 15)};
+    if (!(a << 1))
+        return (struct f80){0, (uint16_t)(a >> 31 << 15)};
     return f32_widen_slow(a, den);
 }
 
@@ -309,6 +311,8 @@ static inline struct f80 f64_widen(f64 a, bool *den)
     if (LIKELY(f64_normal(a)))
         return (struct f80){1ull << 63 | a << 11,
                             (uint16_t)(((a >> 52 & 0x7ff) + 16383 - 1023) | (a >> 63) << 15)};
+    if (!(a << 1))
+        return (struct f80){0, (uint16_t)(a >> 63 << 15)};
     return f64_widen_slow(a, den);
 }
 

@@ -219,24 +219,12 @@ static void pops(struct cpu *c, unsigned n)
         x87_pop(c);
 }
 
-/* The order of two normal numbers. */
-static inline enum fp_order order_normal(struct f80 a, struct f80 b)
-{
-    if (a.exp == b.exp && a.sig == b.sig)
-        return FP_EQUAL;
-    bool sign = a.exp >> 15;
-    if ((a.exp ^ b.exp) & 0x8000)
-        return sign ? FP_LESS : FP_GREATER;
-    bool less = a.exp != b.exp ? a.exp < b.exp : a.sig < b.sig;
-    return less != sign ? FP_LESS : FP_GREATER;
-}
-
 static bool compare_with(struct cpu *c, const struct uop *u, bool missing, struct f80 b, bool den)
 {
     x87_note(c, u);
     struct f80 a = x87_get(c, 0);
-    if (LIKELY(!missing && !den && f80_normal(a) && f80_normal(b))) {
-        set_codes(c, order_codes[order_normal(a, b)]);
+    if (LIKELY(!missing && !den && f80_easy(a) && f80_easy(b))) {
+        set_codes(c, order_codes[order_easy(a, b)]);
         pops(c, u->scale & 3);
         return true;
     }
@@ -315,8 +303,8 @@ bool h_fcomi(struct cpu *c, const struct uop *u)
     struct f80 a = x87_get(c, 0), b = x87_get(c, u->a);
     if (x87_empty(c, 0) || x87_empty(c, u->a)) {
         write = x87_stack_fault(c, false);
-    } else if (LIKELY(f80_normal(a) && f80_normal(b))) {
-        order = order_normal(a, b);
+    } else if (LIKELY(f80_easy(a) && f80_easy(b))) {
+        order = order_easy(a, b);
     } else {
         struct fp x = x87_context(c);
         order = f80_compare(&x, a, b, u->scale & X87_QUIET);

@@ -21,6 +21,23 @@ static inline bool f80_normal(struct f80 a)
     return (a.exp & 0x7fffu) - 1 < 0x7ffe && a.sig >> 63;
 }
 
+static inline bool f80_easy(struct f80 a)
+{
+    return f80_normal(a) || !((a.exp & 0x7fff) | a.sig);
+}
+
+/* The order of two easy numbers. */
+static inline enum fp_order order_easy(struct f80 a, struct f80 b)
+{
+    if ((a.exp == b.exp && a.sig == b.sig) || !(a.sig | b.sig))
+        return FP_EQUAL;
+    bool sign = a.exp >> 15;
+    if ((a.exp ^ b.exp) & 0x8000)
+        return sign ? FP_LESS : FP_GREATER;
+    bool less = a.exp != b.exp ? a.exp < b.exp : a.sig < b.sig;
+    return less != sign ? FP_LESS : FP_GREATER;
+}
+
 static inline unsigned fast_pack(struct f80 *r, unsigned sign, int biased, uint64_t hi, uint64_t lo)
 {
     if (UNLIKELY((unsigned)biased - 1 >= 0x7ffd))
@@ -79,8 +96,8 @@ static inline unsigned fast_mul(struct f80 *r, struct f80 a, struct f80 b)
 static inline unsigned fast_div(struct f80 *r, struct f80 a, struct f80 b)
 {
     bool less = a.sig < b.sig;
-    u128 n = (u128)a.sig << 63 << less;
-    uint64_t q = (uint64_t)(n / b.sig), rest = (uint64_t)(n - (u128)q * b.sig), lo = 0;
+    uint64_t rest, lo = 0;
+    uint64_t q = div_wide(less ? a.sig : a.sig >> 1, less ? 0 : a.sig << 63, b.sig, &rest);
     if (rest)
         lo = rest > b.sig - rest ? 3ull << 62 : rest == b.sig - rest ? 1ull << 63 : 1;
     int exp = (a.exp & 0x7fff) - (b.exp & 0x7fff) + F80_BIAS - less;
@@ -102,10 +119,15 @@ static inline unsigned fast_arith(const struct cpu *c, struct f80 *r, unsigned o
     }
 }
 
-/* To binary64 or 32 (`frac` fraction bits), when the result is normal and not the largest. */
+/* To binary64 or 32 (`frac` fraction bits), when the result is zero, or normal and not in the
+ * largest binade. */
 static inline unsigned fast_narrow(const struct cpu *c, uint64_t *r, struct f80 a, unsigned frac)
 {
     const unsigned drop = 63 - frac;
+    if (!((a.exp & 0x7fff) | a.sig)) {
+        *r = fmt_make(a.exp >> 15, 0, 0, frac);
+        return 0;
+    }
     unsigned biased = (a.exp & 0x7fffu) - F80_BIAS + (unsigned)fmt_bias(frac);
     if (UNLIKELY((c->s.fcw & 0xc00) || !(c->s.fcw & FP_INEXACT) || !(a.sig >> 63) ||
                  biased - 1 >= fmt_emax(frac) - 2))
@@ -113,6 +135,26 @@ static inline unsigned fast_narrow(const struct cpu *c, uint64_t *r, struct f80 
     uint64_t low = a.sig << (64 - drop), kept = a.sig >> drop;
     uint64_t up = low >> 63 & ((low << 1 != 0) | (kept & 1));
     *r = fmt_make(a.exp >> 15, biased - 1, 0, frac) + kept + up;
+    return (low ? FP_INEXACT : 0) | (unsigned)up * FSW_C1;
+}
+
+/* To an integer of `bits`, of a normal number of 1 and more. */
+static inline unsigned fast_integer(const struct cpu *c, int64_t *r, struct f80 a, unsigned bits,
+                                    enum fp_round round)
+{
+    unsigned e = (a.exp & 0x7fffu) - F80_BIAS;
+    if (UNLIKELY(e >= bits - 1 || !(a.sig >> 63) || !(c->s.fcw & FP_INEXACT)))
+        return X87_SLOW;
+    uint64_t whole = a.sig >> (63 - e), low = a.sig << 1 << e, up = 0;
+    bool sign = a.exp >> 15;
+    if (round == FP_NEAREST)
+        up = low >> 63 & ((low << 1 != 0) | (whole & 1));
+    else if (round != FP_ZERO)
+        up = low != 0 && sign == (round == FP_DOWN);
+    whole += up;
+    if (UNLIKELY(whole >> (bits - 1)))
+        return X87_SLOW;
+    *r = (int64_t)(sign ? 0 - whole : whole);
     return (low ? FP_INEXACT : 0) | (unsigned)up * FSW_C1;
 }
 

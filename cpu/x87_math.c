@@ -73,25 +73,30 @@ static struct wide wide_negate(struct wide a)
 /* The next 64 bits of n / d, and the rest to n; n < d, d with bit 127 set. */
 static uint64_t divide_step(u128 *n, u128 d)
 {
-    uint64_t dh = (uint64_t)(d >> 64), dl = (uint64_t)d;
-    uint64_t nh = (uint64_t)(*n >> 64);
-    uint64_t q = nh >= dh ? ~0ull : (uint64_t)(*n / dh);
-    /* The estimate by the upper half of d is at most two too large: n * 2^64 - q * d, and up. */
-    u128 ph = (u128)q * dh, pl = (u128)q * dl;
-    u128 take = ph + (pl >> 64);
-    uint64_t low = 0 - (uint64_t)pl;
-    u128 rest = *n - take - ((uint64_t)pl != 0);
-    bool negative = *n < take + ((uint64_t)pl != 0);
-    while (negative) {
-        u128 sum = (rest << 64 | low) + d;
-        bool over = sum < d;
-        rest = (rest >> 64) + over;
-        rest = rest << 64 | (uint64_t)(sum >> 64);
-        low = (uint64_t)sum;
-        negative = (rest >> 127) & 1;
-        q--;
+    uint64_t dh = (uint64_t)(d >> 64), dl = (uint64_t)d, rest, q;
+    if (UNLIKELY((uint64_t)(*n >> 64) >= dh)) { /* equal: n < d */
+        q = ~0ull;
+        u128 r = *n - (u128)q * dh;
+        if (r >> 64) { /* more than any q * dl can take away */
+            *n = (r << 64) - (u128)q * dl;
+            return q;
+        }
+        rest = (uint64_t)r;
+    } else {
+        q = div_wide((uint64_t)(*n >> 64), (uint64_t)*n, dh, &rest);
     }
-    *n = rest << 64 | low;
+    /* The estimate by the upper half of d is at most two too large. */
+    u128 left = (u128)rest << 64, take = (u128)q * dl;
+    while (take > left) {
+        q--;
+        take -= dl;
+        if (left + ((u128)dh << 64) < left) { /* beyond 128 bits, so certainly enough */
+            left += (u128)dh << 64;
+            break;
+        }
+        left += (u128)dh << 64;
+    }
+    *n = left - take;
     return q;
 }
 
@@ -362,17 +367,21 @@ static struct wide cosine(u128 square, int exp)
     return wide_make(false, 0, series(cos_terms, n, square, true));
 }
 
-/* Sine and cosine of finite nonzero a, |a| < 2^63. */
+/* Sine and cosine of finite nonzero a, |a| < 2^63; either may be NULL. */
 static void sincos_wide(struct wide a, struct wide *s, struct wide *c)
 {
     unsigned quadrant;
     struct wide r = reduce(a, &quadrant), square = wide_mul(r, r);
     u128 z = r.sig ? fix_of(square) : 0;
-    struct wide sr = sine(r, z, square.exp), cr = cosine(z, r.sig ? square.exp : -128);
-    *s = quadrant & 1 ? cr : sr;
-    *c = quadrant & 1 ? sr : cr;
-    s->sign ^= quadrant >> 1;
-    c->sign ^= (quadrant + 1) >> 1 & 1;
+    int exp = r.sig ? square.exp : -128;
+    if (s) {
+        *s = quadrant & 1 ? cosine(z, exp) : sine(r, z, exp);
+        s->sign ^= quadrant >> 1;
+    }
+    if (c) {
+        *c = quadrant & 1 ? sine(r, z, exp) : cosine(z, exp);
+        c->sign ^= (quadrant + 1) >> 1 & 1;
+    }
 }
 
 /* The answers that need no computation. *done false: |a| is too large. */
@@ -410,7 +419,7 @@ bool f80_sincos(struct fp *x, struct f80 a, struct f80 *s, struct f80 *c)
     struct wide sw = wide_of(&u), cw = wide_int(1);
     bool tiny = u.exp < TINY;
     if (!tiny)
-        sincos_wide(wide_of(&u), &sw, &cw);
+        sincos_wide(wide_of(&u), s ? &sw : NULL, c ? &cw : NULL);
     if (s)
         *s = finish(x, sw, tiny);
     if (c)

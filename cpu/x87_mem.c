@@ -33,7 +33,7 @@ static __attribute__((noinline)) bool push_special(struct cpu *c, const struct u
 static inline bool push_loaded(struct cpu *c, const struct uop *u, struct f80 v, bool den)
 {
     x87_note(c, u);
-    if (UNLIKELY(!f80_normal(v) || den || !x87_empty(c, 7)))
+    if (UNLIKELY(!f80_easy(v) || den || !x87_empty(c, 7)))
         return push_special(c, u, v, den);
     c->s.fsw &= (uint16_t)~FSW_C1;
     x87_push(c, v);
@@ -251,7 +251,12 @@ bool h_fist_m16(struct cpu *c, const struct uop *u)
     if (UNLIKELY(x87_empty(c, 0)))
         return store_missing(c, u, 2, 0x8000);
     struct fp x = x87_context(c);
-    int64_t v = f80_to_i16(&x, x87_get(c, 0), integer_round(&x, u));
+    enum fp_round round = integer_round(&x, u);
+    int64_t v;
+    unsigned raised = fast_integer(c, &v, x87_get(c, 0), 16, round);
+    if (LIKELY(raised != X87_SLOW))
+        return store_fast(c, u, 2, (uint64_t)v, raised);
+    v = f80_to_i16(&x, x87_get(c, 0), round);
     return store_integer(c, u, &x, 2, v);
 }
 
@@ -262,7 +267,12 @@ bool h_fist_m32(struct cpu *c, const struct uop *u)
     if (UNLIKELY(x87_empty(c, 0)))
         return store_missing(c, u, 4, 0x80000000);
     struct fp x = x87_context(c);
-    int64_t v = f80_to_i32(&x, x87_get(c, 0), integer_round(&x, u));
+    enum fp_round round = integer_round(&x, u);
+    int64_t v;
+    unsigned raised = fast_integer(c, &v, x87_get(c, 0), 32, round);
+    if (LIKELY(raised != X87_SLOW))
+        return store_fast(c, u, 4, (uint64_t)v, raised);
+    v = f80_to_i32(&x, x87_get(c, 0), round);
     return store_integer(c, u, &x, 4, v);
 }
 
@@ -273,7 +283,12 @@ bool h_fist_m64(struct cpu *c, const struct uop *u)
     if (UNLIKELY(x87_empty(c, 0)))
         return store_missing(c, u, 8, 1ull << 63);
     struct fp x = x87_context(c);
-    int64_t v = f80_to_i64(&x, x87_get(c, 0), integer_round(&x, u));
+    enum fp_round round = integer_round(&x, u);
+    int64_t v;
+    unsigned raised = fast_integer(c, &v, x87_get(c, 0), 64, round);
+    if (LIKELY(raised != X87_SLOW))
+        return store_fast(c, u, 8, (uint64_t)v, raised);
+    v = f80_to_i64(&x, x87_get(c, 0), round);
     return store_integer(c, u, &x, 8, v);
 }
 

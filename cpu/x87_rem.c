@@ -2,6 +2,14 @@
 #include "cpu/softfp_core.h"
 #include "cpu/x87.h"
 
+/* a as a result: a pseudo-denormal becomes the normal number that it is. */
+static struct f80 unchanged(struct f80 a)
+{
+    if (!(a.exp & 0x7fff) && a.sig >> 63)
+        a.exp |= 1;
+    return a;
+}
+
 struct f80 f80_scale(struct fp *x, struct f80 a, struct f80 by)
 {
     struct fpn u = f80_unpack(a), v = f80_unpack(by);
@@ -11,10 +19,8 @@ struct f80 f80_scale(struct fp *x, struct f80 a, struct f80 by)
         return f80_invalid(x);
     if ((u.den || v.den) && fp_raise(x, FP_DENORMAL))
         return a;
-    if (u.kind == K_FINITE && v.kind == K_ZERO && u.den && u.exp == 1 - F80_BIAS)
-        a.exp++; /* a pseudo-denormal becomes normal */
     if (u.kind != K_FINITE || v.kind == K_ZERO)
-        return a;
+        return unchanged(a);
     if (v.kind == K_INF)
         return v.sign ? f80_zero(u.sign) : f80_inf(u.sign);
     int n = 0;
@@ -48,9 +54,8 @@ static uint64_t divide(uint64_t a, uint64_t b, unsigned shift, uint64_t *q)
     *q = a >= b;
     uint64_t rest = a >= b ? a - b : a;
     if (shift) {
-        u128 n = (u128)rest << shift, whole = n / b;
-        *q = (*q << (shift & 63)) + (uint64_t)whole;
-        rest = (uint64_t)(n - whole * b);
+        uint64_t whole = div_wide(rest >> (64 - shift), rest << shift, b, &rest);
+        *q = (*q << shift) + whole;
     }
     return rest;
 }
@@ -69,7 +74,7 @@ struct f80 f80_remainder(struct fp *x, struct f80 a, struct f80 b, bool nearest,
         return a;
     *quotient = 0;
     if (u.kind == K_ZERO || v.kind == K_INF)
-        return a;
+        return unchanged(a);
     x->precision = 64;
     int d = u.exp - v.exp;
     uint64_t q = 0, rest;
