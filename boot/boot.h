@@ -98,7 +98,7 @@ struct boot_entry {
     uint32_t gdt_limit, idt_limit;
     uint64_t cr0, cr3, cr4, efer;
     uint64_t mtrr_def; /* IA32_MTRR_DEF_TYPE: memory is write-back, as a BIOS leaves it */
-    const char *how; /* for the log: "Linux, 64-bit entry" */
+    const char *how;   /* for the log: "Linux, 64-bit entry" */
 };
 
 /* What an image is. */

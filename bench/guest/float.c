@@ -1,5 +1,5 @@
-/* Floating-point work: matrix product, n bodies, a vector sum. Built twice: by SSE2 (double.bin) and by
- * the x87 (x87.bin). Prints a checksum. */
+/* Floating-point work: matrix product, n bodies, a vector sum. Built twice: by SSE2 (double.bin)
+ * and by the x87 (x87.bin). Prints a checksum. */
 #include "port.h"
 
 #define N 48

@@ -84,7 +84,8 @@ static void sha(void)
         for (int i = 0; i < 16; i++)
             w[i] = array[block * 16 + i];
         for (int i = 16; i < 64; i++)
-            w[i] = w[i - 16] + w[i - 7] + (ror(w[i - 15], 7) ^ ror(w[i - 15], 18) ^ w[i - 15] >> 3) +
+            w[i] = w[i - 16] + w[i - 7] +
+                   (ror(w[i - 15], 7) ^ ror(w[i - 15], 18) ^ w[i - 15] >> 3) +
                    (ror(w[i - 2], 17) ^ ror(w[i - 2], 19) ^ w[i - 2] >> 10);
         for (int i = 0; i < 8; i++)
             s[i] = h[i];

@@ -1,6 +1,6 @@
-/* The portable layers in WebAssembly: boots a boot sector without firmware, with COM1 on standard output,
- * and ends as the guest ends (isa-debug-exit's status). Run in Node by scripts/check-wasm; it keeps
- * operating-system needs out of the layers that a browser will run. */
+/* The portable layers in WebAssembly: boots a boot sector without firmware, with COM1 on standard
+ * output, and ends as the guest ends (isa-debug-exit's status). Run in Node by scripts/check-wasm;
+ * it keeps operating-system needs out of the layers that a browser will run. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -48,9 +48,13 @@ int main(int argc, char **argv)
     fclose(f);
     struct blockdev disk = {.ops = &ops, .opaque = &image, .size = image.size, .name = argv[1]};
     struct chardev serial = {.write = print};
-    struct machine_config cfg = {.ram = aligned_alloc(PAGE_SIZE, RAM), .ram_size = RAM, .cpus = 1,
-                                 .clock = CLOCK_VIRTUAL, .debug_exit_port = 0x501,
-                                 .serial = {&serial}, .disk = {{&disk, false}}};
+    struct machine_config cfg = {.ram = aligned_alloc(PAGE_SIZE, RAM),
+                                 .ram_size = RAM,
+                                 .cpus = 1,
+                                 .clock = CLOCK_VIRTUAL,
+                                 .debug_exit_port = 0x501,
+                                 .serial = {&serial},
+                                 .disk = {{&disk, false}}};
     struct err e;
     memset(cfg.ram, 0, RAM);
     struct machine *m = machine_new(&cfg, &e);
