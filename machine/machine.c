@@ -82,6 +82,8 @@ static bool start_guest(struct machine *m, struct err *e)
         return false;
     if (direct)
         pc_enter(m->cpu[0], &entry);
+    for (unsigned i = 1; i < m->cfg.cpus && direct; i++) /* firmware sets these on every CPU */
+        m->cpu[i]->s.mtrr_def = entry.mtrr_def;
     return true;
 }
 
@@ -89,6 +91,8 @@ static bool reset(struct machine *m, struct err *e)
 {
     for (unsigned i = 0; i < m->cfg.cpus; i++)
         cpu_reset(m->cpu[i], false);
+    for (unsigned i = 1; i < m->cfg.cpus; i++) /* one RESET# starts all time-stamp counters */
+        m->cpu[i]->s.tsc_offset = m->cpu[0]->s.tsc_offset;
     pc_reset(m->pc);
     return start_guest(m, e);
 }
