@@ -51,6 +51,7 @@ struct regs {
 
 struct test {
     const struct isa_row *row;
+    enum isa_mode mode; /* 32 bits: compatibility mode */
     struct insn in;
     uint8_t bytes[ISA_MAX_LEN];
     struct regs before, host, guest;
@@ -83,6 +84,13 @@ static struct xstate *frame_xstate(struct fx *fx)
     return get_le32(fx->rest + 48) == XSTATE_MAGIC ? (struct xstate *)(fx + 1) : NULL;
 }
 
+/* Selectors of the Linux kernel; the context has CS and SS in the outer words of one register. */
+#define USER_CS32 0x23ull
+#define USER_CS64 0x33ull
+#define USER_SS   0x2bull
+#define CS_AND_SS 0xffff00000000ffffull
+
+static enum isa_mode running_mode;
 static bool host_has_ymm;
 static struct regs *running; /* what the next signal starts, then what runs */
 static bool started;
@@ -102,6 +110,8 @@ static void on_signal(int sig, siginfo_t *info, void *context)
         for (unsigned i = 0; i < 16; i++)
             m->gregs[context_reg[i]] = running->r[i];
         m->gregs[REG_RIP] = CODE;
+        m->gregs[REG_CSGSFS] &= ~CS_AND_SS;
+        m->gregs[REG_CSGSFS] |= USER_SS << 48 | (running_mode == ISA_64 ? USER_CS64 : USER_CS32);
         m->gregs[REG_EFL] = running->rflags;
         memcpy(fx, &running->fx, offsetof(struct fx, rest));
         host_has_ymm = x != NULL;
@@ -137,6 +147,7 @@ static void run_host(struct test *t)
     memcpy((void *)(uintptr_t)CODE, t->bytes, t->in.length);
     t->host = t->before;
     running = &t->host;
+    running_mode = t->mode;
     started = false;
     raise(SIGUSR1);
     memcpy(t->host_data, (void *)(uintptr_t)DATA, DATA_SIZE);
@@ -155,6 +166,8 @@ static void host_init(void)
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     void *code = mmap((void *)(uintptr_t)CODE, PAGE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    /* 64-bit code has none in them; 32-bit code needs them. */
+    __asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"((unsigned)USER_SS));
     if (data == MAP_FAILED || code == MAP_FAILED) {
         puts("skipped: low addresses can't be mapped here");
         exit(77);
@@ -228,8 +241,9 @@ static void guest_load(struct guest *g, const struct test *t)
     for (unsigned i = 0; i < SEG_COUNT; i++)
         c->s.seg[i] =
             (struct seg){.limit = ~0u, .sel = 0x10, .attr = SEG_P | SEG_S | SEG_DB | SEG_G | 3};
+    unsigned size = t->mode == ISA_64 ? SEG_L : SEG_DB;
     c->s.seg[SEG_CS] =
-        (struct seg){.limit = ~0u, .sel = 8, .attr = SEG_P | SEG_S | SEG_L | SEG_G | 0xb};
+        (struct seg){.limit = ~0u, .sel = 8, .attr = SEG_P | SEG_S | size | SEG_G | 0xb};
     c->s.idtr.limit = 0;
     memcpy(c->s.r, b->r, sizeof b->r);
     c->s.rip = CODE;
@@ -361,6 +375,8 @@ static void make_state(struct test *t)
         b->r[R_BP] = MIDDLE - 0x400;
     if (!strcmp(t->row->name, "xlatb"))
         b->r[R_BX] = MIDDLE;
+    for (unsigned i = 0; i < 16 && t->mode == ISA_32; i++)
+        b->r[i] = (uint32_t)b->r[i];
     if (t->row->attr & A_ALIGN && chance(4))
         b->r[R_DI] = MIDDLE + chance(2) * 16;
     b->rflags = EF_FIXED | EF_IF | (rng_next(&rng) & (F_OSZAPC | F_D));
@@ -406,10 +422,11 @@ static bool make_bytes(struct test *t, const struct isa_features *features)
     const struct isa_row *r = t->row;
     uint8_t b[40];
     unsigned n = 0;
-    unsigned rex = chance(3) ? chance(16) : 0;
+    bool code64 = t->mode == ISA_64;
+    unsigned rex = code64 && chance(3) ? chance(16) : 0;
     if (r->attr & A_W0)
         rex &= 7;
-    if (r->attr & A_W1)
+    if (r->attr & A_W1 && (code64 || r->attr & A_VEX))
         rex |= 8;
     for (unsigned i = 0; i < sizeof b; i++)
         b[i] = rng_next(&rng);
@@ -442,7 +459,7 @@ static bool make_bytes(struct test *t, const struct isa_features *features)
             b[n++] = 0xf2 | chance(2);
         if (r->prefix < sizeof mandatory && mandatory[r->prefix])
             b[n++] = mandatory[r->prefix];
-        if (rex || !chance(4))
+        if (code64 && (rex || !chance(4)))
             b[n++] = 0x40 | rex;
         if (r->map != MAP_1B)
             b[n++] = 0x0f;
@@ -461,7 +478,7 @@ static bool make_bytes(struct test *t, const struct isa_features *features)
     if (mem)
         b[n] = 16 * (1 + chance(2));
     if (uses(r, OP_Ob) || uses(r, OP_Ov))
-        put_le64(b + n, MIDDLE + chance(16));
+        put_le64(b + n, MIDDLE + chance(16)); /* in 32-bit mode its low half */
     else if (chance(2))
         b[n + mem] &= 31;            /* small immediates */
     if (!strcmp(r->name, "enter")) { /* a frame on the page, few levels mostly */
@@ -469,12 +486,12 @@ static bool make_bytes(struct test *t, const struct isa_features *features)
         b[n + 2] &= chance(4) ? 3 : 31;
     }
     memcpy(t->bytes, b, sizeof t->bytes);
-    return isa_decode(&t->in, t->bytes, sizeof t->bytes, ISA_64, features) == ISA_OK &&
+    return isa_decode(&t->in, t->bytes, sizeof t->bytes, t->mode, features) == ISA_OK &&
            t->in.row == r;
 }
 
 /* Rows that user code can't run alone, or whose result is the processor's own. */
-static bool testable(const struct isa_row *r)
+static bool testable(const struct isa_row *r, enum isa_mode mode)
 {
     static const char *const not [] = {
         "rdtsc",
@@ -532,9 +549,7 @@ static bool testable(const struct isa_row *r)
         "frstor",
         "fldenv",
     };
-    if (r->attr & (A_CPL0 | A_IOPL | A_BRANCH | A_HLT | A_I64))
-        return false;
-    if (r->attr & A_PM && !(r->attr & A_VEX))
+    if (r->attr & (A_CPL0 | A_IOPL | A_BRANCH | A_HLT | (mode == ISA_64 ? A_I64 : A_O64)))
         return false;
     for (unsigned i = 0; i < ARRAY_LEN(r->op); i++) {
         unsigned o = r->op[i];
@@ -573,7 +588,8 @@ static const char *compare(const struct guest *g, const struct test *t, unsigned
     *at = 0;
     if (h->vector != a->vector)
         return "exception";
-    for (unsigned i = 0; i < 16; i++)
+    unsigned regs = t->mode == ISA_64 ? 16 : 8;
+    for (unsigned i = 0; i < regs; i++)
         if (*at = i, h->r[i] != a->r[i])
             return "register";
     if (h->rip != a->rip)
@@ -650,6 +666,10 @@ static void explain(const struct test *t, const char *what, unsigned at)
     }
 }
 
+struct tally {
+    unsigned long run, finished; /* finished: without an exception */
+};
+
 struct options {
     unsigned instances, verbose;
     char **names; /* NULL-terminated; empty: all */
@@ -664,14 +684,15 @@ static bool wanted(const struct options *o, const struct isa_row *r)
 }
 
 /* Returns the failures of a row. */
-static unsigned run_row(struct guest *g, const struct isa_row *r, const struct options *o,
-                        unsigned long *run)
+static unsigned run_row(struct guest *g, const struct isa_row *r, enum isa_mode mode,
+                        const struct options *o, struct tally *n)
 {
     static struct test t;
     unsigned failed = 0;
     for (unsigned k = 0; k < o->instances; k++) {
         unsigned at, tries = 0;
         t.row = r;
+        t.mode = mode;
         while (!make_bytes(&t, &g->cpu.features) && tries < 100)
             tries++;
         if (tries == 100)
@@ -679,7 +700,8 @@ static unsigned run_row(struct guest *g, const struct isa_row *r, const struct o
         make_state(&t);
         run_host(&t);
         run_guest(g, &t);
-        ++*run;
+        n->run++;
+        n->finished += t.host.vector == EXC_BP;
         const char *what = compare(g, &t, &at);
         if (!what || excepted(&t, what))
             continue;
@@ -687,7 +709,8 @@ static unsigned run_row(struct guest *g, const struct isa_row *r, const struct o
             explain(&t, what, at);
     }
     if (failed)
-        printf("%s (%02x): %u of %u failed\n", r->name, r->opcode, failed, o->instances);
+        printf("%s (%02x, %d bits): %u of %u failed\n", r->name, r->opcode, 16 << mode, failed,
+               o->instances);
     return failed;
 }
 
@@ -715,15 +738,20 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < ARRAY_LEN(more); i++)
         all.word[more[i] >> 6] |= BIT(more[i] & 63);
     guest_init(&g, all);
-    unsigned long run = 0, rows = 0, bad = 0;
+    struct tally n = {0, 0};
+    unsigned long rows = 0, bad = 0;
     for (unsigned i = 0; i < isa_row_count; i++) {
         const struct isa_row *r = &isa_rows[i];
-        if (!testable(r) || !wanted(&o, r) || !isa_has(&host, r->feature) ||
-            !isa_has(&all, r->feature))
+        if (!wanted(&o, r) || !isa_has(&host, r->feature) || !isa_has(&all, r->feature))
             continue;
-        rows++;
-        bad += run_row(&g, r, &o, &run) != 0;
+        for (unsigned mode = ISA_32; mode <= ISA_64; mode++) {
+            if (!testable(r, mode))
+                continue;
+            rows++;
+            bad += run_row(&g, r, mode, &o, &n) != 0;
+        }
     }
-    printf("%lu instances of %lu rows, %lu rows differ\n", run, rows, bad);
-    return bad || !run ? EXIT_FAILURE : EXIT_SUCCESS;
+    printf("%lu instances of %lu rows, %lu of them without an exception; %lu rows differ\n", n.run,
+           rows, n.finished, bad);
+    return bad || !n.finished ? EXIT_FAILURE : EXIT_SUCCESS;
 }
