@@ -201,15 +201,11 @@ void lift_vec_masked(struct lift *l)
     u->asize = in->asize;
 }
 
-/* Destination, indexes and mask must be three registers (SDM 2C VPGATHERDD). */
+/* Destination, indexes in memory's place, mask. */
 void lift_vec_gather(struct lift *l)
 {
     const struct insn *in = l->in;
     unsigned dst = in->op[0].reg, mask = in->op[2].reg;
-    if (dst == mask || dst == in->index || mask == in->index) {
-        lift_ud(l);
-        return;
-    }
     if (!begin(l))
         return;
     struct uop *u =

@@ -105,24 +105,6 @@ static bool predicate_quiet(unsigned imm)
     return !((imm + 1) & 2) ^ (imm >> 4 & 1);
 }
 
-VEC_INLINE enum fp_order order32(struct fp *x, f32 a, f32 b, bool quiet)
-{
-    if (LIKELY(f32_easy(a) && f32_easy(b))) {
-        float p = f32_host(a), q = f32_host(b);
-        return p < q ? FP_LESS : p > q ? FP_GREATER : FP_EQUAL;
-    }
-    return f32_compare(x, a, b, quiet);
-}
-
-VEC_INLINE enum fp_order order64(struct fp *x, f64 a, f64 b, bool quiet)
-{
-    if (LIKELY(f64_easy(a) && f64_easy(b))) {
-        double p = f64_host(a), q = f64_host(b);
-        return p < q ? FP_LESS : p > q ? FP_GREATER : FP_EQUAL;
-    }
-    return f64_compare(x, a, b, quiet);
-}
-
 VEC_INLINE bool compare32(struct cpu *c, const struct uop *u, unsigned n, bool vex, unsigned imm)
 {
     const union vreg *a = cpu_vreg(c, u->a), *b = cpu_vreg(c, u->b);
@@ -131,7 +113,7 @@ VEC_INLINE bool compare32(struct cpu *c, const struct uop *u, unsigned n, bool v
     unsigned wanted = predicates[imm & 15];
     bool quiet = predicate_quiet(imm);
     for (unsigned i = 0; i < n / 4; i++)
-        r.d[i] = wanted >> order32(&x, a->d[i], b->d[i], quiet) & 1 ? ~0u : 0;
+        r.d[i] = wanted >> f32_compare(&x, a->d[i], b->d[i], quiet) & 1 ? ~0u : 0;
     if (x.flags && !vec_fp_end(c, x.flags))
         return false;
     vec_put(c, u, &r, n, vex);
@@ -146,7 +128,7 @@ VEC_INLINE bool compare64(struct cpu *c, const struct uop *u, unsigned n, bool v
     unsigned wanted = predicates[imm & 15];
     bool quiet = predicate_quiet(imm);
     for (unsigned i = 0; i < n / 8; i++)
-        r.q[i] = wanted >> order64(&x, a->q[i], b->q[i], quiet) & 1 ? ~0ull : 0;
+        r.q[i] = wanted >> f64_compare(&x, a->q[i], b->q[i], quiet) & 1 ? ~0ull : 0;
     if (x.flags && !vec_fp_end(c, x.flags))
         return false;
     vec_put(c, u, &r, n, vex);
@@ -182,7 +164,7 @@ VEC_INLINE bool comis(struct cpu *c, const struct uop *u, bool is64, bool quiet)
     const union vreg *a = cpu_vreg(c, u->dst), *b = cpu_vreg(c, u->b);
     struct fp x = vec_fp_begin(c);
     enum fp_order order =
-        is64 ? order64(&x, a->q[0], b->q[0], quiet) : order32(&x, a->d[0], b->d[0], quiet);
+        is64 ? f64_compare(&x, a->q[0], b->q[0], quiet) : f32_compare(&x, a->d[0], b->d[0], quiet);
     if (x.flags && !vec_fp_end(c, x.flags))
         return false;
     flags_set_arith(c, order_flags[order]);

@@ -388,6 +388,10 @@ static enum isa_result take_rest(struct cursor *c, struct insn *in, const struct
         return ISA_UNDEFINED;
     if (in->vex && in->vvvv && !row_uses(r, W_B, W_H))
         return ISA_UNDEFINED;
+    /* A gather's destination, indexes and mask are three registers (SDM 2C VPGATHERDD). */
+    unsigned dst = in->op[0].reg, mask = in->op[2].reg;
+    if (row_uses(r, W_VM, W_VM) && (dst == in->index || dst == mask || in->index == mask))
+        return ISA_UNDEFINED;
     return ISA_OK;
 }
 
