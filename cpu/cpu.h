@@ -224,12 +224,13 @@ struct cpu_apic {
 };
 
 /* Reasons to leave straight-line execution, or'ed into c->request by whoever has one. */
-#define REQ_INTR 1u /* maskable interrupt line is up */
-#define REQ_NMI  2u
-#define REQ_INIT 4u
-#define REQ_SIPI 8u
-#define REQ_EXIT 16u /* leave the engine at the next instruction boundary */
-#define REQ_DB   32u /* s.pending_db, or TF, wants a trap */
+#define REQ_INTR  1u /* maskable interrupt line is up */
+#define REQ_NMI   2u
+#define REQ_INIT  4u
+#define REQ_SIPI  8u
+#define REQ_EXIT  16u /* leave the engine at the next instruction boundary */
+#define REQ_DB    32u /* s.pending_db, or TF, wants a trap */
+#define REQ_YIELD 64u /* let another CPU run: this one waits for it */
 
 /* Instruction-level mode: what a block of uops was lifted for. Part of a block's key. */
 #define KEY_CODE    0x003u /* enum isa_mode */

@@ -314,7 +314,16 @@ bool h_mwait(struct cpu *c, const struct uop *u)
     if (c->s.r[R_CX] & 0xfffffffe)
         return cpu_fault(c, EXC_GP, "MWAIT: unknown extensions %llx", c->s.r[R_CX], 0);
     c->s.monitor_addr = ~0ull;
-    cpu_request(c, REQ_EXIT);
+    cpu_request(c, REQ_YIELD);
+    return true;
+}
+
+/* A lock that a CPU frees for a moment only, as SeaBIOS does while it starts the others, is never
+ * seen free by them unless a PAUSE ends its turn. */
+bool h_pause(struct cpu *c, const struct uop *u)
+{
+    if (c->count > 1)
+        cpu_request(c, REQ_YIELD);
     return true;
 }
 

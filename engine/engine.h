@@ -11,6 +11,7 @@ enum engine_exit {
     ENGINE_BUDGET,   /* the budget is spent */
     ENGINE_HALT,     /* the CPU halts, waits for a start-up IPI, or is idle in MWAIT */
     ENGINE_REQUEST,  /* REQ_EXIT was set; it is cleared */
+    ENGINE_YIELD,    /* the CPU spins or waits for memory to change: better let another one run */
     ENGINE_SHUTDOWN, /* triple fault; c->chain says how */
 };
 

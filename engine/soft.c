@@ -49,6 +49,11 @@ static bool attend(struct cpu *c, enum engine_exit *why)
         *why = ENGINE_REQUEST;
         return false;
     }
+    if (c->request & REQ_YIELD) {
+        __atomic_fetch_and(&c->request, ~REQ_YIELD, __ATOMIC_SEQ_CST);
+        *why = ENGINE_YIELD;
+        return false;
+    }
     if (c->request || c->s.activity != ACT_RUN) {
         if (!cpu_interrupt(c)) {
             *why = ENGINE_SHUTDOWN;

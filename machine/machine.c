@@ -254,7 +254,7 @@ enum machine_event machine_run(struct machine *m, struct err *e)
             m->triple = m->cpu[m->s.current];
             return MACHINE_TRIPLE;
         }
-        if (why == ENGINE_HALT || m->s.quantum == 0)
+        if (why == ENGINE_HALT || why == ENGINE_YIELD || m->s.quantum == 0)
             next_cpu(m);
         if (idle < m->cfg.cpus)
             continue;
