@@ -20,6 +20,11 @@ struct string {
     uint64_t a, b;   /* CMPS, SCAS: the last pair */
     uint8_t rep;     /* 0, F3, F2 */
     bool mismatch;   /* REPE, REPNE: the last pair ends it */
+    /* The source's page as the last single element found it. Source and destination may want the
+     * same TLB slot; without this they would drive each other out at every element. */
+    bool kept;
+    uint64_t kept_page, kept_generation;
+    uintptr_t kept_host;
 };
 
 static bool uses_source(enum string_op op)
@@ -44,6 +49,63 @@ static void compare(struct string *s, uint64_t a, uint64_t b)
     s->mismatch = s->rep == 0xf3 ? a != b : a == b;
 }
 
+/* Linear address of seg:off if its segment can be used the quick way; *n is cut to the elements
+ * that are wholly in the page, in the segment and before the address wraps. */
+static bool bulk_place(struct cpu *c, unsigned seg, uint64_t off, bool write,
+                       const struct string *s, uint64_t *n, uint64_t *linear)
+{
+    const struct seg *r = &c->s.seg[seg];
+    uint64_t la = off, room;
+    if (cpu_64(c)) {
+        if (seg >= SEG_FS)
+            la += r->base;
+    } else {
+        /* expand-up and not execute-only is for the quick way; the rest asks seg_linear() */
+        if ((c->key & KEY_PROT) && (!(r->attr & SEG_P) || (r->attr & 0xc) == 4 ||
+                                    (write ? (r->attr & 0xa) != 2 : (r->attr & 0xa) == 8)))
+            return false;
+        if (off > r->limit)
+            return false;
+        *n = min_u64(*n, ((uint64_t)r->limit - off + 1) / s->size);
+        la = (uint32_t)(la + r->base);
+    }
+    room = s->mask - off;
+    if (room < PAGE_SIZE)
+        *n = min_u64(*n, (room + 1) / s->size);
+    *n = min_u64(*n, (PAGE_SIZE - (la & (PAGE_SIZE - 1))) / s->size);
+    *linear = la;
+    return true;
+}
+
+/* Host address of seg:off if the TLB knows the page; *n as above. Else NULL. */
+static char *bulk_page(struct cpu *c, unsigned seg, uint64_t off, bool write,
+                       const struct string *s, uint64_t *n)
+{
+    uint64_t la, page;
+    if (!bulk_place(c, seg, off, write, s, n, &la))
+        return NULL;
+    const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, la);
+    page = la & ~(uint64_t)(PAGE_SIZE - 1);
+    if ((write ? e->write : e->read) == page)
+        return (char *)(e->host + (la - page));
+    if (!write && s->kept && s->kept_page == page && s->kept_generation == c->tlb->generation)
+        return (char *)(s->kept_host + (la - page));
+    return NULL;
+}
+
+/* Keeps the source's page, which was just read. */
+static void keep_source(struct cpu *c, struct string *s)
+{
+    uint64_t la, n = 1;
+    if (!bulk_place(c, s->seg, s->si, false, s, &n, &la))
+        return;
+    const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, la);
+    s->kept_page = la & ~(uint64_t)(PAGE_SIZE - 1);
+    s->kept = e->read == s->kept_page;
+    s->kept_host = e->host;
+    s->kept_generation = c->tlb->generation;
+}
+
 /* One element, by any path. */
 static bool one(struct cpu *c, struct string *s)
 {
@@ -54,6 +116,8 @@ static bool one(struct cpu *c, struct string *s)
         return false;
     if (uses_source(s->op) && !seg_load(c, s->seg, s->si, s->size, &v))
         return false;
+    if (uses_source(s->op) && s->rep)
+        keep_source(c, s);
     if (writes_dest(s->op) && !seg_store(c, SEG_ES, s->di, s->size, v))
         return false;
     if (compares)
@@ -65,36 +129,6 @@ static bool one(struct cpu *c, struct string *s)
     if (uses_dest(s->op))
         s->di = (s->di + (uint64_t)s->step) & s->mask;
     return true;
-}
-
-/* Host address of seg:off if the TLB knows the page; *n is cut to the elements that are wholly in
- * it, in the segment and before the address wraps. Else NULL. */
-static char *bulk_page(struct cpu *c, unsigned seg, uint64_t off, bool write, struct string *s,
-                       uint64_t *n)
-{
-    const struct seg *r = &c->s.seg[seg];
-    uint64_t la = off, room;
-    if (cpu_64(c)) {
-        if (seg >= SEG_FS)
-            la += r->base;
-    } else {
-        /* expand-up and not execute-only is for the quick way; the rest asks seg_linear() */
-        if ((c->key & KEY_PROT) && (!(r->attr & SEG_P) || (r->attr & 0xc) == 4 ||
-                                    (write ? (r->attr & 0xa) != 2 : (r->attr & 0xa) == 8)))
-            return NULL;
-        if (off > r->limit)
-            return NULL;
-        *n = min_u64(*n, ((uint64_t)r->limit - off + 1) / s->size);
-        la = (uint32_t)(la + r->base);
-    }
-    room = s->mask - off;
-    if (room < PAGE_SIZE)
-        *n = min_u64(*n, (room + 1) / s->size);
-    *n = min_u64(*n, (PAGE_SIZE - (la & (PAGE_SIZE - 1))) / s->size);
-    const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, la);
-    if ((write ? e->write : e->read) != (la & ~(uint64_t)(PAGE_SIZE - 1)))
-        return NULL;
-    return (char *)(e->host + (la & (PAGE_SIZE - 1)));
 }
 
 static void fill(char *p, uint64_t v, unsigned size, uint64_t n)

@@ -147,6 +147,26 @@ static void test_strings(void **state)
     stop(p);
 }
 
+static void test_copy_between_pages_of_one_slot(void **state)
+{
+    /* 2 MiB apart, source and destination want the same TLB slot */
+    START(FLAT64, 0xbe, 0x03, 0x80, 0, 0, /* mov esi, 8003h */
+          0xbf, 0x07, 0x80, 0x20, 0,      /* mov edi, 208007h */
+          0xb9, 0x00, 0x0f, 0, 0,         /* mov ecx, 0f00h */
+          0xf3, 0xa4,                     /* rep movsb */
+          0xeb, 0xfe);
+    (void)state;
+    put_le64(p->ram + 0xf2008, 0xf3000 | 7);
+    put_le64(p->ram + 0xf3000 + 8 * 8, 0x40000 | 7);
+    for (unsigned i = 0; i < PAGE_SIZE; i++)
+        p->ram[0x8000 + i] = (uint8_t)(i * 7 + (i >> 8));
+    soft_run(&p->cpu, 3 + 0xf00 + 2);
+    assert_int_equal(R(R_CX), 0);
+    assert_memory_equal(p->ram + 0x40007, p->ram + 0x8003, 0xf00);
+    assert_int_equal(p->ram[0x40006] | p->ram[0x40f07], 0);
+    stop(p);
+}
+
 static void test_flags_of_a_helper(void **state)
 {
     /* BSF writes ZF through a helper: the OR before it isn't what CMOVZ asks about */
@@ -199,11 +219,17 @@ static void test_failed_cmpxchg(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_moves64),        cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_real),           cmocka_unit_test(test_own_code),
-        cmocka_unit_test(test_rewritten),      cmocka_unit_test(test_crossing),
-        cmocka_unit_test(test_strings),        cmocka_unit_test(test_segmented),
-        cmocka_unit_test(test_failed_cmpxchg), cmocka_unit_test(test_flags_of_a_helper),
+        cmocka_unit_test(test_moves64),
+        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_real),
+        cmocka_unit_test(test_own_code),
+        cmocka_unit_test(test_rewritten),
+        cmocka_unit_test(test_crossing),
+        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_segmented),
+        cmocka_unit_test(test_failed_cmpxchg),
+        cmocka_unit_test(test_flags_of_a_helper),
+        cmocka_unit_test(test_copy_between_pages_of_one_slot),
     };
     return RUN(tests);
 }
