@@ -302,11 +302,6 @@ static bool no_base(const struct sample *s, const char *what)
            s->z.raw.sib.base == 5 && s->z.raw.modrm.mod == 0 && s->in.rex & 1;
 }
 
-static bool gather_overlap(const struct sample *s, const char *what)
-{
-    return !s->valid && s->res == ISA_OK && strstr(s->name, "gather") != NULL;
-}
-
 static bool reserved_prefetch(const struct sample *s, const char *what)
 {
     return !strcmp(what, "mnemonic") && !strcmp(s->name, "prefetch") &&
@@ -321,7 +316,6 @@ static const struct rule {
     bool (*applies)(const struct sample *s, const char *what);
 } rules[] = {
     {CHOICE, "an extension that ishi does not have", absent_extension},
-    {CHOICE, "gathers with equal registers become undefined when they are lifted", gather_overlap},
     {OURS, "RSM outside system management is undefined (SDM 3C 31.3)", system_management},
     {CHOICE, "SYSCALL and SYSRET outside 64-bit mode: AMD's only (SDM 2B SYSCALL)", legacy_syscall},
     {CHOICE, "what a hint's operands are (no operation)", hint_operands},
