@@ -7,6 +7,7 @@ void bus_init(struct bus *b, uint8_t *ram, uint64_t ram_size, const struct log *
     CHECK(ram_size % PAGE_SIZE == 0 && ram_size <= RAM_MAX);
     *b = (struct bus){.ram = ram, .ram_size = ram_size, .a20_mask = ~0ull, .log = log};
     b->page_flags = xcalloc(ram_size / PAGE_SIZE + 1, 1);
+    b->plain_size = bus_ram_low(b);
 }
 
 void bus_free(struct bus *b)
@@ -52,6 +53,23 @@ static struct region *find(const struct bus *b, enum bus_space space, uint64_t a
     return NULL;
 }
 
+/* The largest piece of low RAM between regions. */
+static void find_plain(struct bus *b)
+{
+    uint64_t at = 0, end = bus_ram_low(b);
+    b->plain_start = b->plain_size = 0;
+    for (unsigned i = 0; i <= b->region_count[BUS_MEM]; i++) {
+        const struct region *r = i < b->region_count[BUS_MEM] ? b->region[BUS_MEM][i] : NULL;
+        uint64_t to = r ? min_u64(r->base, end) : end;
+        if (to > at && to - at > b->plain_size) {
+            b->plain_start = at;
+            b->plain_size = to - at;
+        }
+        if (r)
+            at = max_u64(at, r->base + r->size);
+    }
+}
+
 bool bus_add(struct bus *b, enum bus_space space, uint64_t base, struct region *r, struct err *e)
 {
     CHECK(!r->mapped && r->size);
@@ -82,6 +100,8 @@ bool bus_add(struct bus *b, enum bus_space space, uint64_t base, struct region *
     r->space = space;
     r->base = base;
     r->mapped = true;
+    if (space == BUS_MEM)
+        find_plain(b);
     if (space == BUS_MEM && b->remap)
         b->remap(b->opaque);
     return true;
@@ -99,6 +119,8 @@ void bus_remove(struct bus *b, struct region *r)
     memmove(list + at, list + at + 1, (n - at - 1) * sizeof *list);
     b->region_count[r->space]--;
     r->mapped = false;
+    if (r->space == BUS_MEM)
+        find_plain(b);
     if (r->space == BUS_MEM && b->remap)
         b->remap(b->opaque);
 }
@@ -166,9 +188,13 @@ void bus_out(struct bus *b, uint16_t port, unsigned size, uint32_t value)
 uint8_t *bus_page(struct bus *b, uint64_t paddr, bool *writable, uint8_t **flags)
 {
     paddr &= b->a20_mask & ~(uint64_t)(PAGE_SIZE - 1);
+    *writable = true;
+    if (paddr - b->plain_start < b->plain_size) {
+        *flags = &b->page_flags[paddr >> PAGE_SHIFT];
+        return b->ram + paddr;
+    }
     struct region *r = find(b, BUS_MEM, paddr);
     *flags = NULL;
-    *writable = true;
     if (r) {
         *writable = !r->rom;
         return r->host ? r->host + (paddr - r->base) : NULL;

@@ -64,6 +64,8 @@ struct bus {
     uint64_t a20_mask;   /* ~0, or ~BIT(20) while the A20 gate is shut */
     struct region *region[2][BUS_REGIONS]; /* sorted by base */
     unsigned region_count[2];
+    /* RAM at plain_start, plain_size bytes, that no region hides: where most accesses go. */
+    uint64_t plain_start, plain_size;
     const struct log *log;
     /* The map or A20 changed: drop every cached translation. */
     void (*remap)(void *opaque);
@@ -90,6 +92,13 @@ void bus_out(struct bus *b, uint16_t port, unsigned size, uint32_t value);
  * for a device or nothing. *writable: false for ROM. *flags: its page_flags entry, NULL for memory
  * that is not main RAM (video memory, ROM). */
 uint8_t *bus_page(struct bus *b, uint64_t paddr, bool *writable, uint8_t **flags);
+
+/* The host address of a physical address in the plain part of RAM, or NULL: ask bus_page. */
+static inline uint8_t *bus_plain(const struct bus *b, uint64_t paddr)
+{
+    paddr &= b->a20_mask;
+    return LIKELY(paddr - b->plain_start < b->plain_size) ? b->ram + paddr : NULL;
+}
 
 /* Physical accesses of a CPU or for bookkeeping: any of RAM, ROM, device. Size 1, 2, 4 or 8, not
  * crossing a page. A20 is applied. bus_write tells code_write about code pages. */

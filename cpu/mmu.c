@@ -151,21 +151,6 @@ static void page_of(struct cpu *c, uint64_t paddr, struct page *p)
     p->host = is_apic(c, paddr) ? NULL : bus_page(c->bus, paddr, &p->writable, &p->flags);
 }
 
-static void note_entry(struct cpu *c, struct tlb_entry *e, uint64_t la, unsigned ctx,
-                       const struct walk *w)
-{
-    struct tlb *t = c->tlb;
-    if (!w->global && !e->listed) {
-        e->listed = 1;
-        t->listed[t->listed_count++] = (uint16_t)(e - &t->e[0][0]);
-    }
-    if (w->shift > PAGE_SHIFT) {
-        uint64_t first = la & ~(BIT(w->shift) - 1);
-        t->large_low = min_u64(t->large_low, first);
-        t->large_high = max_u64(t->large_high, first + BIT(w->shift) - 1);
-    }
-}
-
 static void fill(struct cpu *c, uint64_t la, unsigned ctx, const struct walk *w,
                  const struct page *p)
 {
@@ -173,7 +158,7 @@ static void fill(struct cpu *c, uint64_t la, unsigned ctx, const struct walk *w,
     uint64_t tag = la & PAGE_MASK, none = tlb_none((la >> PAGE_SHIFT) & (TLB_SIZE - 1));
     unsigned watch = debug_watches(c, tag);
     bool ram_write = p->writable && (!p->flags || *p->flags == PAGE_DIRTY);
-    note_entry(c, e, la, ctx, w);
+    tlb_note(c, ctx, la, w->shift, w->global);
     e->read = !(watch & WATCH_READ) && allowed(c, w, ctx, ACC_READ) ? tag : none;
     e->write = ram_write && w->dirty && !(watch & WATCH_WRITE) && allowed(c, w, ctx, ACC_WRITE)
                    ? tag
@@ -346,18 +331,48 @@ static bool aligned(struct cpu *c, uint64_t la, unsigned size, unsigned acc)
                      la);
 }
 
+/* The commonest case, apart: a page's first use, within the page, of plain memory. */
+static bool within(uint64_t la, unsigned size)
+{
+    return (la & (PAGE_SIZE - 1)) + size <= PAGE_SIZE;
+}
+
 bool mmu_load(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t *v)
 {
     uint64_t got = 0;
-    if (!aligned(c, la, size, acc) || !lin_load_bytes(c, la, acc, &got, size))
+    if (!aligned(c, la, size, acc))
         return false;
+    if (within(la, size) && !(c->s.dr7 & 0xff)) {
+        struct page p;
+        unsigned offset = la & (PAGE_SIZE - 1);
+        if (!page_get(c, la, acc, &p) || !may_touch(c, &p))
+            return false;
+        if (p.host)
+            memcpy(&got, p.host + offset, size);
+        else
+            got = device_read(c, &p, offset, size);
+    } else if (!lin_load_bytes(c, la, acc, &got, size)) {
+        return false;
+    }
     *v = got;
     return true;
 }
 
 bool mmu_store(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t v)
 {
-    return aligned(c, la, size, acc) && lin_store_bytes(c, la, acc, &v, size);
+    if (!aligned(c, la, size, acc))
+        return false;
+    if (!within(la, size) || (c->s.dr7 & 0xff))
+        return lin_store_bytes(c, la, acc, &v, size);
+    struct page p;
+    unsigned offset = la & (PAGE_SIZE - 1);
+    if (!page_get(c, la, acc, &p) || !may_store(c, &p, offset, size))
+        return false;
+    if (p.host && p.writable)
+        memcpy(p.host + offset, &v, size);
+    else
+        device_write(c, &p, offset, size, v);
+    return true;
 }
 
 bool sys_load(struct cpu *c, uint64_t la, unsigned size, uint64_t *v)

@@ -1,5 +1,7 @@
 #include "cpu/tlb.h"
 
+_Static_assert(TLB_CTX_COUNT *TLB_SIZE <= 0x10000, "tlb.listed holds 16-bit numbers");
+
 static void clear(struct tlb_entry *e, unsigned slot)
 {
     uint64_t none = tlb_none(slot);
@@ -8,18 +10,55 @@ static void clear(struct tlb_entry *e, unsigned slot)
 
 void tlb_init(struct tlb *t)
 {
-    for (unsigned ctx = 0; ctx < TLB_CTX_COUNT; ctx++)
+    for (unsigned ctx = 0; ctx < TLB_CTX_COUNT; ctx++) {
+        if (t->clean >> ctx & 1)
+            continue;
         for (unsigned i = 0; i < TLB_SIZE; i++)
             clear(&t->e[ctx][i], i);
+    }
+    t->clean = (1u << TLB_CTX_COUNT) - 1;
     t->listed_count = 0;
-    t->large_low = ~0ull;
-    t->large_high = 0;
+    memset(t->large, 0, sizeof t->large);
+    t->huge = false;
 }
 
 void tlb_flush(struct cpu *c)
 {
     tlb_init(c->tlb);
     c->tlb->generation++;
+}
+
+static unsigned large_bit(uint64_t la)
+{
+    return (la >> 21) & (TLB_LARGE - 1);
+}
+
+static bool maybe_large(const struct tlb *t, uint64_t la)
+{
+    unsigned bit = large_bit(la);
+    return t->large[bit / 64] >> (bit % 64) & 1;
+}
+
+static void set_large(struct tlb *t, uint64_t la)
+{
+    unsigned bit = large_bit(la);
+    t->large[bit / 64] |= BIT(bit % 64);
+}
+
+void tlb_note(struct cpu *c, unsigned ctx, uint64_t la, unsigned shift, bool global)
+{
+    struct tlb *t = c->tlb;
+    struct tlb_entry *e = tlb_slot(c, ctx, la);
+    t->clean &= ~(1u << ctx);
+    if (!global && !e->listed) {
+        e->listed = 1;
+        t->listed[t->listed_count++] = (uint16_t)(e - &t->e[0][0]);
+    }
+    if (shift == PAGE_SHIFT)
+        return;
+    set_large(t, la);
+    set_large(t, la ^ (shift == 22 ? BIT(21) : 0)); /* the other half of 4 MiB */
+    t->huge = t->huge || shift > 22;
 }
 
 void tlb_flush_nonglobal(struct cpu *c)
@@ -55,16 +94,20 @@ static void drop(struct tlb *t, unsigned ctx, unsigned slot, uint64_t la)
 }
 
 /* An entry holds 4 KiB of whatever page it came from, but INVLPG drops all of a large page (SDM 3A
- * 4.10.4.1): near a large page every entry must be looked at. */
+ * 4.10.4.1): near one, every slot that a piece of it may be in is looked at. */
 void tlb_flush_page(struct cpu *c, uint64_t la)
 {
     struct tlb *t = c->tlb;
-    bool large = la >= t->large_low && la <= t->large_high;
-    for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++) {
-        drop(t, ctx, (la >> PAGE_SHIFT) & (TLB_SIZE - 1), la);
-        for (unsigned i = 0; large && i < TLB_SIZE; i++)
-            drop(t, ctx, i, la);
+    unsigned first = (unsigned)(la >> PAGE_SHIFT) & (TLB_SIZE - 1), n = 1;
+    if (t->huge) {
+        n = TLB_SIZE;
+    } else if (maybe_large(t, la)) {
+        n = 1u << (22 - PAGE_SHIFT);
+        first &= ~(n - 1);
     }
+    for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++)
+        for (unsigned i = 0; i < n && !(t->clean >> ctx & 1); i++)
+            drop(t, ctx, (first + i) & (TLB_SIZE - 1), la);
     t->generation++;
 }
 
@@ -73,7 +116,7 @@ void tlb_protect_code(struct cpu *c, uint64_t paddr)
     struct tlb *t = c->tlb;
     paddr &= ~(uint64_t)(PAGE_SIZE - 1);
     for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++)
-        for (unsigned i = 0; i < TLB_SIZE; i++)
+        for (unsigned i = 0; i < TLB_SIZE && !(t->clean >> ctx & 1); i++)
             if (t->e[ctx][i].paddr == paddr)
                 t->e[ctx][i].write = tlb_none(i);
 }

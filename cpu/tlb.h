@@ -13,8 +13,9 @@
 
 #include "cpu/cpu.h"
 
-#define TLB_BITS 9
-#define TLB_SIZE (1u << TLB_BITS)
+#define TLB_BITS  11
+#define TLB_SIZE  (1u << TLB_BITS)
+#define TLB_LARGE 1024 /* bits, a power of two */
 
 enum tlb_ctx {
     TLB_SUPER,    /* CPL 0..2, or implicit supervisor access; SMAP applies where it is on */
@@ -41,8 +42,15 @@ struct tlb {
      * was used: context * TLB_SIZE + slot. */
     uint16_t listed[TLB_CTX_COUNT * TLB_SIZE];
     unsigned listed_count;
-    uint64_t large_low, large_high; /* all pieces of large pages lie in [low, high] */
+    uint32_t clean; /* bit n: nothing was put into set n since it was emptied */
+    /* Where pieces of large pages may be: a filter of bits, by linear address / 2 MiB. huge: there
+     * are pieces of 1 GiB pages. */
+    uint64_t large[TLB_LARGE / 64];
+    bool huge;
 };
+
+/* Notes that the set's slot for la takes an entry; to be called before it is filled. */
+void tlb_note(struct cpu *c, unsigned ctx, uint64_t la, unsigned shift, bool global);
 
 static inline struct tlb_entry *tlb_slot(const struct cpu *c, unsigned ctx, uint64_t la)
 {

@@ -12,7 +12,10 @@
 
 static uint64_t read_entry(const struct cpu *c, uint64_t addr, unsigned size)
 {
-    return bus_read(c->bus, addr, size);
+    const uint8_t *ram = bus_plain(c->bus, addr);
+    if (!ram)
+        return bus_read(c->bus, addr, size);
+    return size == 8 ? get_le64(ram) : get_le32(ram);
 }
 
 static struct walk_step *step(struct walk *w, const struct cpu *c, uint64_t addr, unsigned size,
