@@ -65,14 +65,6 @@ static struct cpuid_regs text12(uint32_t eax, const char *bdc)
     return (struct cpuid_regs){{eax, text4(bdc), text4(bdc + 8), text4(bdc + 4)}};
 }
 
-static unsigned log2_up(unsigned n)
-{
-    unsigned b = 0;
-    while (1u << b < n)
-        b++;
-    return b;
-}
-
 /* Bytes of an XSAVE area with the components of `mask`. */
 static uint32_t xsave_size(uint64_t mask)
 {
@@ -88,26 +80,18 @@ static struct cpuid_regs leaf1(const struct cpu *c)
         v.r[2] |= 1u << 27;
     if (!c->apic.base || !(c->apic.base(c->apic.apic) & 0x800))
         v.r[3] &= ~(1u << 9); /* switched off in APIC_BASE: gone (SDM 3A 10.4.3) */
-    if (c->count > 1 && has(c, FEAT_CMOV)) {
-        v.r[1] |= 1u << log2_up(c->count) << 16;
-        v.r[3] |= 1u << 28;
-    } else {
-        v.r[3] &= ~(1u << 28);
-        v.r[1] |= 1u << 16;
-    }
+    v.r[3] &= ~(1u << 28);
+    v.r[1] |= 1u << 16; /* CPUs in the package; see leaf_b */
     return v;
 }
 
-/* Deterministic cache parameters: 32 KiB, 8 ways, twice; 4 MiB, 16 ways, for all. */
+/* Deterministic cache parameters: 32 KiB, 8 ways, twice; 4 MiB, 16 ways. */
 static struct cpuid_regs leaf4(const struct cpu *c, uint32_t sub)
 {
-    uint32_t cores = (1u << log2_up(c->count)) - 1;
     switch (sub) {
-    case 0: return (struct cpuid_regs){{1 | 1 << 5 | 1 << 8 | cores << 26, 7u << 22 | 63, 63, 0}};
-    case 1: return (struct cpuid_regs){{2 | 1 << 5 | 1 << 8 | cores << 26, 7u << 22 | 63, 63, 0}};
-    case 2:
-        return (struct cpuid_regs){
-            {3 | 2 << 5 | 1 << 8 | cores << 14 | cores << 26, 15u << 22 | 63, 4095, 1}};
+    case 0: return (struct cpuid_regs){{1 | 1 << 5 | 1 << 8, 7u << 22 | 63, 63, 0}};
+    case 1: return (struct cpuid_regs){{2 | 1 << 5 | 1 << 8, 7u << 22 | 63, 63, 0}};
+    case 2: return (struct cpuid_regs){{3 | 2 << 5 | 1 << 8, 15u << 22 | 63, 4095, 1}};
     default: return (struct cpuid_regs){{0}};
     }
 }
@@ -128,7 +112,8 @@ static struct cpuid_regs leaf7(const struct cpu *c, uint32_t sub)
     return v;
 }
 
-/* Topology: one thread a core, all cores in one package. */
+/* Topology: each CPU is a package by itself. SeaBIOS lists one CPU of each package in the MP table
+ * that it makes, and systems that start by that table, as xv6, would see no more. */
 static struct cpuid_regs leaf_b(const struct cpu *c, uint32_t sub)
 {
     struct cpuid_regs v = {{0, 0, sub & 0xff, c->index}};
@@ -136,8 +121,7 @@ static struct cpuid_regs leaf_b(const struct cpu *c, uint32_t sub)
         v.r[1] = 1;
         v.r[2] |= 1 << 8;
     } else if (sub == 1) {
-        v.r[0] = log2_up(c->count);
-        v.r[1] = c->count;
+        v.r[1] = 1;
         v.r[2] |= 2 << 8;
     }
     return v;
