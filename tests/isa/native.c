@@ -597,6 +597,10 @@ static const char *compare(const struct guest *g, const struct test *t, unsigned
     uint64_t flags = (F_OSZAPC | F_D) & ~t->row->flags_undefined;
     if (h->vector == EXC_BP && (h->rflags ^ a->rflags) & flags)
         return "flags";
+    uint64_t changed = h->rflags ^ t->before.rflags;
+    uint64_t known = t->row->flags_written | t->row->flags_undefined;
+    if (h->vector == EXC_BP && changed & (F_OSZAPC | F_D) & ~known)
+        return "flags that the row does not name";
     if (memcmp(t->host_data, g->ram + DATA, DATA_SIZE) != 0)
         return "memory";
     for (unsigned i = 0; i < 32; i++)
