@@ -331,12 +331,10 @@ static void run_check_power(struct ide_drive *d, unsigned flags)
 static void run_flush(struct ide_drive *d, unsigned flags)
 {
     struct err e;
-    if (d->blk->readonly || d->blk->ops->flush(d->blk->opaque, &e)) {
+    if (d->blk->readonly || ide_host_done(d, d->blk->ops->flush(d->blk->opaque, &e), &e))
         ide_busy(d, IDE_FINISH, 20000);
-        return;
-    }
-    LOG(d->ch->ide->log, DISK, "ide%u: flush: %s", d->unit, e.text);
-    abort_command(d);
+    else
+        abort_command(d);
 }
 
 static void run_init_params(struct ide_drive *d, unsigned flags)
@@ -480,9 +478,12 @@ void ata_command(struct ide_drive *d)
 {
     struct ide_drive_state *s = d->s;
     const struct command *c = find_for(s->command, d->kind == IDE_DISK ? DISK : PACKET);
-    LOG(d->ch->ide->log, DISK, "ide%u: %02x %s count %u lba %llu", d->unit, s->command,
-        c ? c->name : "(aborted)", s->count,
-        (unsigned long long)task_file_lba(s, c && (c->flags & EXT)));
+    if (c && c->run == run_transfer)
+        LOG(d->ch->ide->log, DISK, "ide%u: %s, %u from %llu", d->unit, c->name,
+            c->flags & EXT ? s->hob_count << 8 | s->count : s->count,
+            (unsigned long long)task_file_lba(s, c->flags & EXT));
+    else
+        LOG(d->ch->ide->log, DISK, "ide%u: %s (%#x)", d->unit, c ? c->name : "aborted", s->command);
     if (c)
         c->run(d, c->flags);
     else

@@ -112,27 +112,31 @@ static uint32_t within(const struct ide_drive *d, uint64_t offset, uint32_t len)
     return offset >= d->blk->size ? 0 : (uint32_t)min_u64(len, d->blk->size - offset);
 }
 
+bool ide_host_done(struct ide_drive *d, bool ok, const struct err *e)
+{
+    const struct log *log = d->ch->ide->log;
+    if (!ok) {
+        LOG(log, DISK, "ide%u: %s", d->unit, e->text);
+        if (!d->failing)
+            LOG(log, HOST, "%s: the guest sees an error", e->text);
+    }
+    d->failing = !ok;
+    return ok;
+}
+
 bool ide_media_read(struct ide_drive *d, uint64_t offset, void *buf, uint32_t len)
 {
     struct err e;
     uint32_t n = within(d, offset, len);
     memset((uint8_t *)buf + n, 0, len - n);
-    if (!n || d->blk->ops->read(d->blk->opaque, offset, buf, n, &e))
-        return true;
-    LOG(d->ch->ide->log, DISK, "ide%u: reading %u bytes at %llu: %s", d->unit, len,
-        (unsigned long long)offset, e.text);
-    return false;
+    return !n || ide_host_done(d, d->blk->ops->read(d->blk->opaque, offset, buf, n, &e), &e);
 }
 
 bool ide_media_write(struct ide_drive *d, uint64_t offset, const void *buf, uint32_t len)
 {
     struct err e;
     uint32_t n = within(d, offset, len);
-    if (!n || d->blk->ops->write(d->blk->opaque, offset, buf, n, &e))
-        return true;
-    LOG(d->ch->ide->log, DISK, "ide%u: writing %u bytes at %llu: %s", d->unit, len,
-        (unsigned long long)offset, e.text);
-    return false;
+    return !n || ide_host_done(d, d->blk->ops->write(d->blk->opaque, offset, buf, n, &e), &e);
 }
 
 static void on_timer(void *opaque)

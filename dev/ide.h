@@ -102,6 +102,7 @@ struct ide_drive {
     enum ide_kind kind;
     struct blockdev *blk; /* NULL: no medium (CD-ROM), no drive */
     uint64_t sectors;     /* of IDE_SECTOR or CD_SECTOR bytes */
+    bool failing;         /* the host's last read, write or flush failed, and was reported */
     struct timer timer;
     unsigned unit; /* 0 to 3 */
 };
@@ -159,6 +160,9 @@ bool ide_dma_move(struct ide_channel *c, uint8_t *buf, uint32_t len, bool to_mem
 void ide_signature(struct ide_drive *d);
 /* Cylinders of the drive under such a translation, 1 to 16383. */
 uint16_t ide_cylinders(const struct ide_drive *d, unsigned heads, unsigned track_sectors);
+/* Logs the outcome of a host operation: the first of a row of failures for the user, each for those
+ * who watch the disk. Returns ok. */
+bool ide_host_done(struct ide_drive *d, bool ok, const struct err *e);
 /* Sectors from or to the medium, `len` bytes, with the rest of a last, broken sector as zeros. */
 bool ide_media_read(struct ide_drive *d, uint64_t offset, void *buf, uint32_t len);
 bool ide_media_write(struct ide_drive *d, uint64_t offset, const void *buf, uint32_t len);

@@ -243,7 +243,8 @@ static bool configure(struct front *f, struct err *e)
     f->log = stderr;
     if (o->log_file && !(f->log = fopen(o->log_file, "w")))
         return err_set(e, ERR_DENIED, "log %s can't be written", o->log_file);
-    c->log = (struct log){o->log_mask, log_line, f};
+    /* what fails outside while the guest runs is always said */
+    c->log = (struct log){o->log_mask | 1u << LOG_HOST, log_line, f};
     if (!o->image && !o->disk_count && !strcmp(o->firmware, "none"))
         return err_set(e, ERR_INVALID, "nothing to boot: give an image, or see ishi --help");
     if (!open_image(f, &kernel, e))

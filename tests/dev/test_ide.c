@@ -57,8 +57,20 @@ static void on_irq(void *opaque, unsigned n, bool l)
     level[n] = l;
 }
 
+static char said[512];
+static unsigned said_count;
+
+static void on_log(void *opaque, const char *line)
+{
+    strncpy(said, line, sizeof said - 1);
+    said_count++;
+}
+
+static const struct log log_host = {1u << LOG_HOST, on_log, NULL};
+
 static void start(void)
 {
+    said_count = 0;
     struct irq irq[2] = {{on_irq, NULL, 0}, {on_irq, NULL, 1}};
     now = 1000;
     host_fails = false;
@@ -73,7 +85,7 @@ static void start(void)
     bus_init(&bus, ram, sizeof ram, NULL);
     clock_init(&timebase, get_now, NULL);
     pci_init(&pci, &bus, NULL);
-    ide_init(&ide, &pci, &timebase, irq, NULL);
+    ide_init(&ide, &pci, &timebase, irq, &log_host);
     ide_attach(&ide, 0, 0, IDE_DISK, &disk_dev);
     ide_attach(&ide, 1, 0, IDE_CDROM, &cd_dev);
     assert_true(bus_add(&bus, BUS_PORT, 0x1f0, &ide.ch[0].command, NULL));
@@ -264,6 +276,8 @@ static void test_errors_are_reported(void **state)
     wait_irq(0);
     assert_int_equal(in(0x1f7), 0x51);
     assert_int_equal(in(0x1f1), 4);
+    assert_int_equal(said_count, 1); /* the user hears of it once */
+    assert_string_equal(said, "host: broken: the guest sees an error");
     host_fails = false;
     disk_dev.readonly = true;
     lba28(0x1f0, 5, 1, 0xca);
