@@ -336,7 +336,8 @@ const struct uop *lift_flag_setter(const struct lift *l)
     for (unsigned i = l->count; i-- > 0;) {
         const struct uop *u = &l->out[i];
         struct effect e = effect_of(u);
-        if (u->op == UOP_HELP || (u->op == UOP_CALLQ && (u->aux || u->scale)))
+        bool calls = u->op == UOP_CALLQ || u->op == UOP_CALLF;
+        if (u->op == UOP_HELP || (calls && (u->aux || u->scale)))
             return NULL;
         if (e.sets | e.may)
             return (e.sets & F_OSZAP) == F_OSZAP && u->op < UOP_IMUL_R8 ? u : NULL;

@@ -49,8 +49,7 @@ static struct uop *emit(struct lift *l, const vec_op op, bool quiet, unsigned ds
     struct uop *u = lift_emit(l, quiet ? UOP_CALLQ : UOP_CALLF, dst, a, b, (int64_t)l->in->imm);
     u->helper = op[width(l)];
     u->size = l->in->osize == 8 ? 8 : 4;
-    if (quiet)
-        u->aux = (uint16_t)l->in->row->flags_written;
+    u->aux = (uint16_t)l->in->row->flags_written;
     return u;
 }
 

@@ -181,6 +181,26 @@ static void test_flags_of_a_helper(void **state)
     stop(p);
 }
 
+/* UCOMISD says "unequal" after an XOR that said "zero": the jump asks the right one. */
+static void test_flags_of_a_vector_operation(void **state)
+{
+    START(FLAT64, 0x0f, 0x20, 0xe0, /* mov rax, cr4 */
+          0x80, 0xcc, 0x06,         /* or ah, 6: OSFXSR, OSXMMEXCPT */
+          0x0f, 0x22, 0xe0,         /* mov cr4, rax */
+          0x66, 0x0f, 0xef, 0xc9,   /* pxor xmm1, xmm1 */
+          0xbb, 1, 0, 0, 0,         /* mov ebx, 1 */
+          0xf2, 0x0f, 0x2a, 0xc3,   /* cvtsi2sd xmm0, ebx */
+          0x31, 0xc0,               /* xor eax, eax */
+          0x66, 0x0f, 0x2e, 0xc1,   /* ucomisd xmm0, xmm1 */
+          0x75, 0x02,               /* jne +2 */
+          0xb0, 0x55,               /* mov al, 55h */
+          0xeb, 0xfe);              /* jmp $ */
+    (void)state;
+    soft_run(&p->cpu, 12);
+    assert_int_equal(R(R_AX), 0);
+    stop(p);
+}
+
 static void test_segmented(void **state)
 {
     /* ES with base 30000h, through the stack and back; a 16-bit stack wraps */
@@ -229,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_segmented),
         cmocka_unit_test(test_failed_cmpxchg),
         cmocka_unit_test(test_flags_of_a_helper),
+        cmocka_unit_test(test_flags_of_a_vector_operation),
         cmocka_unit_test(test_copy_between_pages_of_one_slot),
     };
     return RUN(tests);
