@@ -26,7 +26,7 @@ bool h_cli(struct cpu *c, const struct uop *u)
     else if (if_virtual(c))
         c->s.rflags &= ~(uint64_t)EF_VIF;
     else
-        return cpu_fault(c, EXC_GP, "CLI at level %llx with IOPL %llx", c->cpl, iopl(c));
+        return cpu_fault(c, EXC_GP, "CLI at level %#llx with IOPL %#llx", c->cpl, iopl(c));
     return true;
 }
 
@@ -41,7 +41,7 @@ bool h_sti(struct cpu *c, const struct uop *u)
         return true;
     }
     if (!if_virtual(c) || (c->s.rflags & EF_VIP))
-        return cpu_fault(c, EXC_GP, "STI at level %llx with IOPL %llx", c->cpl, iopl(c));
+        return cpu_fault(c, EXC_GP, "STI at level %#llx with IOPL %#llx", c->cpl, iopl(c));
     c->s.rflags |= EF_VIF;
     return true;
 }
@@ -60,7 +60,7 @@ bool h_pushf(struct cpu *c, const struct uop *u)
     uint64_t flags = flags_get(c) & ~(uint64_t)(EF_VM | EF_RF);
     if (cpu_vm86(c) && iopl(c) < 3) {
         if (!(c->s.cr4 & CR4_VME) || u->size != 2)
-            return cpu_fault(c, EXC_GP, "PUSHF in virtual-8086 mode with IOPL %llx", iopl(c), 0);
+            return cpu_fault(c, EXC_GP, "PUSHF in virtual-8086 mode with IOPL %#llx", iopl(c), 0);
         flags = (flags & ~(uint64_t)EF_IF) | EF_IOPL | (flags & EF_VIF ? EF_IF : 0);
     }
     return push(c, u->size, flags);
@@ -72,7 +72,7 @@ bool h_popf(struct cpu *c, const struct uop *u)
     uint64_t v, mask = u->size == 2 ? POPF_16 : POPF_32;
     bool virtual = cpu_vm86(c) && iopl(c) < 3;
     if (virtual && (!(c->s.cr4 & CR4_VME) || u->size != 2))
-        return cpu_fault(c, EXC_GP, "POPF in virtual-8086 mode with IOPL %llx", iopl(c), 0);
+        return cpu_fault(c, EXC_GP, "POPF in virtual-8086 mode with IOPL %#llx", iopl(c), 0);
     if (!stack_pop(c, &st, u->size, &v))
         return false;
     if (virtual) {
@@ -139,11 +139,11 @@ static bool redirection(struct cpu *c, unsigned vector, bool *to_monitor)
     const struct seg *tr = &c->s.tr;
     uint64_t map, byte;
     if (!(tr->attr & 8) || tr->limit < 0x67)
-        return cpu_fault(c, EXC_GP, "INT %llx: no interrupt redirection bitmap", vector, 0);
+        return cpu_fault(c, EXC_GP, "INT %#llx: no interrupt redirection bitmap", vector, 0);
     if (!sys_load(c, tr->base + 0x66, 2, &map))
         return false;
     if (map < 32 || map - 32 + vector / 8 > tr->limit)
-        return cpu_fault(c, EXC_GP, "INT %llx is beyond the redirection bitmap", vector, 0);
+        return cpu_fault(c, EXC_GP, "INT %#llx is beyond the redirection bitmap", vector, 0);
     if (!sys_load(c, tr->base + map - 32 + vector / 8, 1, &byte))
         return false;
     *to_monitor = byte >> (vector & 7) & 1;
@@ -160,7 +160,7 @@ bool h_int(struct cpu *c, const struct uop *u)
         if (!to_monitor)
             return int_redirected(c, vector);
         if (iopl(c) < 3)
-            return cpu_fault(c, EXC_GP, "INT %llx in virtual-8086 mode with IOPL %llx", vector,
+            return cpu_fault(c, EXC_GP, "INT %#llx in virtual-8086 mode with IOPL %#llx", vector,
                              iopl(c));
     }
     return intr_software(c, vector, SOFT_INT);

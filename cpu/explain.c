@@ -163,11 +163,17 @@ static void say_gate(struct cpu *c, struct out *o, unsigned vector)
         say(o, "leads to %04x:%04x\n", (unsigned)(v[0] >> 16 & 0xffff), (unsigned)(v[0] & 0xffff));
         return;
     }
+    if (v[0] >> 44 & 1) {
+        say(o, "is %016llx: not a gate%s\n", (unsigned long long)v[0],
+            c->s.idtr.base == 0 && c->s.idtr.limit == 0x3ff
+                ? " (IDTR still points to the interrupt table of real mode)"
+                : "");
+        return;
+    }
     uint64_t offset = (v[0] & 0xffff) | (v[0] >> 32 & 0xffff0000) | v[1] << 32;
     unsigned type = v[0] >> 40 & 0xf;
     say(o, "is %016llx: %s%s to %04x:%llx, DPL %u", (unsigned long long)v[0],
-        v[0] >> 47 & 1 ? "" : "not present, ",
-        v[0] >> 44 & 1 ? "not a gate" : system_type(type, size == 16),
+        v[0] >> 47 & 1 ? "" : "not present, ", system_type(type, size == 16),
         (unsigned)(v[0] >> 16 & 0xffff), (unsigned long long)offset, (unsigned)(v[0] >> 45 & 3));
     if (size == 16 && (v[0] >> 32 & 7))
         say(o, ", IST %u", (unsigned)(v[0] >> 32 & 7));
@@ -302,14 +308,14 @@ static uint64_t here(const struct cpu *c)
     return cpu_64(c) ? c->s.rip : (uint32_t)la;
 }
 
-/* Up to `count` instructions from linear address la, stopping after a branch (`stop` ~0) or after
- * the one at `stop`. */
-static void say_instructions(struct cpu *c, struct out *o, uint64_t la, uint64_t stop,
-                             unsigned count)
+/* Up to `count` instructions from linear address la, until `stop` or behind a branch. Returns where
+ * it stopped. */
+static uint64_t say_instructions(struct cpu *c, struct out *o, uint64_t la, uint64_t stop,
+                                 unsigned count)
 {
     enum isa_mode mode = (enum isa_mode)(c->key & KEY_CODE);
     uint64_t base = mode == ISA_64 ? 0 : c->s.seg[SEG_CS].base;
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count && la != stop; i++) {
         uint8_t bytes[ISA_MAX_LEN];
         char text[96];
         struct insn in;
@@ -317,33 +323,38 @@ static void say_instructions(struct cpu *c, struct out *o, uint64_t la, uint64_t
         say(o, "%s%llx  ", la == here(c) ? "> " : "  ", (unsigned long long)la);
         if (!n || isa_decode(&in, bytes, n, mode, &c->features) != ISA_OK) {
             say(o, "%s\n", n ? "(no instruction)" : "(not mapped to memory)");
-            return;
+            return ~0ull;
         }
         isa_format(&in, la - base, text, sizeof text);
         say(o, "%s\n", text);
-        if (la == stop || (stop == ~0ull && (in.row->attr & A_BRANCH)))
-            return;
         la += in.length;
+        if (in.row->attr & A_BRANCH)
+            break;
     }
+    return la;
 }
 
+#define BLOCKS_TOLD 6
+
 /* Blocks are given by the linear address of their first byte; the code is read as it is now, in the
- * present mode. */
+ * present mode. One that runs on into the next is told in one piece. */
 size_t explain_code(struct cpu *c, char *buf, size_t size)
 {
     struct out o = start(buf, size);
-    uint64_t last = ~0ull, rip = here(c);
-    bool within = false;
-    for (unsigned i = 6; i > 0; i--) {
-        uint64_t at = c->trail[(c->trail_at - i) & (TRAIL - 1)];
-        if (!at || at == last)
-            continue;
-        within = i == 1 && rip >= at && rip - at < 1024;
-        say_instructions(c, &o, at, within ? rip : ~0ull, within ? 64 : 12);
-        say(&o, "%s", within ? "" : "  ...\n");
-        last = at;
+    uint64_t begin[BLOCKS_TOLD + 1], rip = here(c), at = ~0ull;
+    unsigned n = 0;
+    for (unsigned i = BLOCKS_TOLD; i > 0; i--) {
+        uint64_t la = c->trail[(c->trail_at - i) & (TRAIL - 1)];
+        if (la && !(n && begin[n - 1] == la))
+            begin[n++] = la;
     }
-    if (!within)
-        say_instructions(c, &o, rip, ~0ull, 4);
+    if (!n || begin[n - 1] != rip)
+        begin[n++] = rip;
+    for (unsigned i = 0; i < n; i++) {
+        bool last = i + 1 == n;
+        if (i && at != begin[i])
+            say(&o, "  ...\n");
+        at = say_instructions(c, &o, begin[i], last ? ~0ull : begin[i + 1], last ? 1 : 20);
+    }
     return o.at;
 }

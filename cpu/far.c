@@ -49,15 +49,15 @@ static bool direct_code(struct cpu *c, uint16_t sel, struct desc *d, struct targ
 {
     unsigned dpl = desc_dpl(d);
     if (bad_l_and_d(c, d))
-        return sel_fault(c, EXC_GP, sel, 0, "code segment %llx has both L and D set");
+        return sel_fault(c, EXC_GP, sel, 0, "code segment %#llx has both L and D set");
     if (desc_type(d) & SEG_CONFORM) {
         if (dpl > c->cpl)
-            return sel_fault(c, EXC_GP, sel, 0, "conforming code segment %llx: DPL above CPL");
+            return sel_fault(c, EXC_GP, sel, 0, "conforming code segment %#llx: DPL above CPL");
     } else if ((sel & 3u) > c->cpl || dpl != c->cpl) {
-        return sel_fault(c, EXC_GP, sel, 0, "code segment %llx: its DPL is not the CPL");
+        return sel_fault(c, EXC_GP, sel, 0, "code segment %#llx: its DPL is not the CPL");
     }
     if (!desc_present(d))
-        return sel_fault(c, EXC_NP, sel, 0, "code segment %llx is not present");
+        return sel_fault(c, EXC_NP, sel, 0, "code segment %#llx is not present");
     return finish(c, d, sel, c->cpl, t);
 }
 
@@ -65,9 +65,9 @@ static bool direct_code(struct cpu *c, uint16_t sel, struct desc *d, struct targ
 static bool gate_usable(struct cpu *c, uint16_t sel, const struct desc *d)
 {
     if (desc_dpl(d) < c->cpl || (sel & 3u) > desc_dpl(d))
-        return sel_fault(c, EXC_GP, sel, 0, "gate or TSS %llx: its DPL is below CPL or RPL");
+        return sel_fault(c, EXC_GP, sel, 0, "gate or TSS %#llx: its DPL is below CPL or RPL");
     if (!desc_present(d))
-        return sel_fault(c, EXC_NP, sel, 0, "gate or TSS %llx is not present");
+        return sel_fault(c, EXC_NP, sel, 0, "gate or TSS %#llx is not present");
     return true;
 }
 
@@ -97,14 +97,14 @@ static bool gate_read(struct cpu *c, uint16_t sel, const struct desc *g, struct 
         out->size = 8;
     }
     if (sel_null(out->sel))
-        return cpu_fault(c, EXC_GP, "call gate %llx has a null code selector", sel, 0);
+        return cpu_fault(c, EXC_GP, "call gate %#llx has a null code selector", sel, 0);
     if (!desc_read(c, out->sel, EXC_GP, 0, code))
         return false;
     if (!desc_is_code(code) || desc_dpl(code) > c->cpl)
         return sel_fault(c, EXC_GP, out->sel, 0,
-                         "a call gate's selector %llx is not code, or less privileged");
+                         "a call gate's selector %#llx is not code, or less privileged");
     if (cpu_long(c) && (code->lo >> 53 & 3) != 1)
-        return sel_fault(c, EXC_GP, out->sel, 0, "a call gate's code %llx is not 64-bit code");
+        return sel_fault(c, EXC_GP, out->sel, 0, "a call gate's code %#llx is not 64-bit code");
     return true;
 }
 
@@ -116,9 +116,10 @@ static bool jump_gate(struct cpu *c, uint16_t sel, const struct desc *g)
     if (!gate_read(c, sel, g, &gate, &d))
         return false;
     if (!(desc_type(&d) & SEG_CONFORM) && desc_dpl(&d) != c->cpl)
-        return sel_fault(c, EXC_GP, gate.sel, 0, "a jump can't go to the other level of code %llx");
+        return sel_fault(c, EXC_GP, gate.sel, 0,
+                         "a jump can't go to the other level of code %#llx");
     if (!desc_present(&d))
-        return sel_fault(c, EXC_NP, gate.sel, 0, "a call gate's code %llx is not present");
+        return sel_fault(c, EXC_NP, gate.sel, 0, "a call gate's code %#llx is not present");
     t.rip = gate.offset;
     return finish(c, &d, gate.sel, c->cpl, &t) && go(c, &t);
 }
@@ -178,7 +179,7 @@ static bool call_gate(struct cpu *c, uint16_t sel, const struct desc *g)
     if (!gate_read(c, sel, g, &gate, &d))
         return false;
     if (!desc_present(&d))
-        return sel_fault(c, EXC_NP, gate.sel, 0, "a call gate's code %llx is not present");
+        return sel_fault(c, EXC_NP, gate.sel, 0, "a call gate's code %#llx is not present");
     if (!(desc_type(&d) & SEG_CONFORM) && desc_dpl(&d) < c->cpl)
         return call_inner(c, &gate, &d);
     t.rip = gate.offset;
@@ -208,12 +209,13 @@ static bool far_protected(struct cpu *c, uint16_t sel, uint64_t offset, unsigned
         return call ? call_same(c, size, &t) : go(c, &t);
     }
     if (desc_is_segment(&d))
-        return sel_fault(c, EXC_GP, sel, 0, "far transfer to selector %llx, a data segment");
+        return sel_fault(c, EXC_GP, sel, 0, "far transfer to selector %#llx, a data segment");
     unsigned type = desc_type(&d);
     bool gate = type == SYS_CALL32 || (type == SYS_CALL16 && !cpu_long(c));
     bool task = !cpu_long(c) && (type == SYS_TASK_GATE || type == SYS_TSS16 || type == SYS_TSS32);
     if (!gate && !task)
-        return sel_fault(c, EXC_GP, sel, 0, "far transfer to selector %llx, no code, gate or task");
+        return sel_fault(c, EXC_GP, sel, 0,
+                         "far transfer to selector %#llx, no code, gate or task");
     if (!gate_usable(c, sel, &d))
         return false;
     if (gate)
@@ -273,16 +275,16 @@ static bool return_code(struct cpu *c, uint16_t sel, struct desc *d)
         return false;
     dpl = desc_dpl(d);
     if (!desc_is_code(d))
-        return sel_fault(c, EXC_GP, sel, 0, "return to selector %llx, not a code segment");
+        return sel_fault(c, EXC_GP, sel, 0, "return to selector %#llx, not a code segment");
     if (rpl < c->cpl)
-        return sel_fault(c, EXC_GP, sel, 0, "return to selector %llx, of a more privileged level");
+        return sel_fault(c, EXC_GP, sel, 0, "return to selector %#llx, of a more privileged level");
     if (desc_type(d) & SEG_CONFORM ? dpl > rpl : dpl != rpl)
         return sel_fault(c, EXC_GP, sel, 0,
-                         "return to selector %llx: its DPL does not suit its RPL");
+                         "return to selector %#llx: its DPL does not suit its RPL");
     if (bad_l_and_d(c, d))
-        return sel_fault(c, EXC_GP, sel, 0, "code segment %llx has both L and D set");
+        return sel_fault(c, EXC_GP, sel, 0, "code segment %#llx has both L and D set");
     if (!desc_present(d))
-        return sel_fault(c, EXC_NP, sel, 0, "return to selector %llx, which is not present");
+        return sel_fault(c, EXC_NP, sel, 0, "return to selector %#llx, which is not present");
     return true;
 }
 
@@ -292,7 +294,7 @@ static bool return_stack(struct cpu *c, uint16_t sel, unsigned cpl, const struct
 {
     if (sel_null(sel) && cpu_long(c) && (code->lo & BIT(53)) && cpl != 3) {
         if ((sel & 3u) != cpl)
-            return sel_fault(c, EXC_GP, sel, 0, "return: the RPL of null SS %llx is not the CPL");
+            return sel_fault(c, EXC_GP, sel, 0, "return: the RPL of null SS %#llx is not the CPL");
         *ss = (struct seg){.sel = sel, .attr = (uint16_t)(cpl << 5)};
         return true;
     }
@@ -393,7 +395,7 @@ static bool iret_real(struct cpu *c, unsigned size, uint64_t mask)
 static bool iret_vm86(struct cpu *c, unsigned size)
 {
     if (iopl(c) < 3 && !((c->s.cr4 & CR4_VME) && size == 2))
-        return cpu_fault(c, EXC_GP, "IRET in virtual-8086 mode with IOPL %llx", iopl(c), 0);
+        return cpu_fault(c, EXC_GP, "IRET in virtual-8086 mode with IOPL %#llx", iopl(c), 0);
     return iret_real(c, size, iret_mask(c, size));
 }
 
@@ -420,7 +422,7 @@ static bool iret_to_vm86(struct cpu *c, struct stack *st, uint64_t eip, uint64_t
         if (!stack_pop(c, st, 4, &sel[i]))
             return false;
     if (eip > 0xffff)
-        return cpu_fault(c, EXC_GP, "IRET to virtual-8086 mode: EIP %llx", eip, 0);
+        return cpu_fault(c, EXC_GP, "IRET to virtual-8086 mode: EIP %#llx", eip, 0);
     c->s.seg[SEG_CS] = seg_vm86((uint16_t)cs);
     for (unsigned i = 0; i < ARRAY_LEN(order); i++)
         c->s.seg[order[i]] = seg_vm86((uint16_t)sel[i]);

@@ -59,7 +59,7 @@ static bool deliver_real(struct cpu *c, const struct event *e)
     struct entry n = {.st = stack_now(c)};
     if (at + 3 > c->s.idtr.limit)
         return cpu_fault_err(c, EXC_GP, at + 2 + e->ext,
-                             "vector %llx is beyond the interrupt table's limit %llx", e->vector,
+                             "vector %#llx is beyond the interrupt table's limit %#llx", e->vector,
                              c->s.idtr.limit);
     if (!sys_load(c, (uint32_t)(c->s.idtr.base + at), 4, &v))
         return false;
@@ -105,20 +105,20 @@ static bool task_gate(struct cpu *c, const struct event *e, uint16_t sel)
 static bool gate_code(struct cpu *c, const struct event *e, uint16_t sel, struct desc *d)
 {
     if (sel_null(sel))
-        return cpu_fault_err(c, EXC_GP, e->ext, "the gate of vector %llx has a null selector",
+        return cpu_fault_err(c, EXC_GP, e->ext, "the gate of vector %#llx has a null selector",
                              e->vector, 0);
     if (!desc_read(c, sel, EXC_GP, e->ext, d))
         return false;
     if (!desc_is_code(d))
-        return sel_fault(c, EXC_GP, sel, e->ext, "the gate's selector %llx is not a code segment");
+        return sel_fault(c, EXC_GP, sel, e->ext, "the gate's selector %#llx is not a code segment");
     if (desc_dpl(d) > c->cpl)
         return sel_fault(c, EXC_GP, sel, e->ext,
-                         "the gate's code segment %llx is less privileged than the CPL");
+                         "the gate's code segment %#llx is less privileged than the CPL");
     if (cpu_long(c) && (d->lo >> 53 & 3) != 1)
         return sel_fault(c, EXC_GP, sel, e->ext,
-                         "the gate's code segment %llx is not a 64-bit one");
+                         "the gate's code segment %#llx is not a 64-bit one");
     if (!desc_present(d))
-        return sel_fault(c, EXC_NP, sel, e->ext, "the gate's code segment %llx is not present");
+        return sel_fault(c, EXC_NP, sel, e->ext, "the gate's code segment %#llx is not present");
     return true;
 }
 
@@ -182,7 +182,7 @@ static bool deliver_gate(struct cpu *c, const struct event *e, uint64_t gate)
     unsigned dpl = desc_type(&d) & SEG_CONFORM ? c->cpl : desc_dpl(&d);
     if (vm && dpl != 0)
         return sel_fault(c, EXC_GP, sel, e->ext,
-                         "an interrupt from virtual-8086 mode must go to level 0, not by %llx");
+                         "an interrupt from virtual-8086 mode must go to level 0, not by %#llx");
     if (dpl < c->cpl) {
         if (!inner_stack(c, e, dpl, &n))
             return false;
@@ -210,17 +210,17 @@ static bool deliver_protected(struct cpu *c, const struct event *e)
 {
     uint64_t gate;
     if (e->vector * 8 + 7 > c->s.idtr.limit)
-        return idt_fault(c, EXC_GP, e, "vector %llx is beyond the IDT's limit");
+        return idt_fault(c, EXC_GP, e, "vector %#llx is beyond the IDT's limit");
     if (!sys_load(c, (uint32_t)(c->s.idtr.base + e->vector * 8), 8, &gate))
         return false;
     unsigned type = gate >> 40 & 0x1f;
     if (type != SYS_TASK_GATE && type != SYS_INT16 && type != SYS_TRAP16 && type != SYS_INT32 &&
         type != SYS_TRAP32)
-        return idt_fault(c, EXC_GP, e, "IDT entry %llx is not a gate");
+        return idt_fault(c, EXC_GP, e, "IDT entry %#llx is not a gate");
     if (e->soft && (gate >> 45 & 3) < c->cpl)
-        return idt_fault(c, EXC_GP, e, "the program may not use gate %llx: its DPL is below CPL");
+        return idt_fault(c, EXC_GP, e, "the program may not use gate %#llx: its DPL is below CPL");
     if (!(gate >> 47 & 1))
-        return idt_fault(c, EXC_NP, e, "IDT entry %llx is not present");
+        return idt_fault(c, EXC_NP, e, "IDT entry %#llx is not present");
     if (type == SYS_TASK_GATE)
         return task_gate(c, e, (uint16_t)(gate >> 16));
     return deliver_gate(c, e, gate);
@@ -232,16 +232,16 @@ static bool deliver_long(struct cpu *c, const struct event *e)
     struct entry n = {0};
     struct desc d;
     if (e->vector * 16 + 15 > c->s.idtr.limit)
-        return idt_fault(c, EXC_GP, e, "vector %llx is beyond the IDT's limit");
+        return idt_fault(c, EXC_GP, e, "vector %#llx is beyond the IDT's limit");
     if (!sys_load(c, at, 8, &lo) || !sys_load(c, at + 8, 8, &hi))
         return false;
     unsigned type = lo >> 40 & 0x1f;
     if (type != SYS_INT32 && type != SYS_TRAP32)
-        return idt_fault(c, EXC_GP, e, "IDT entry %llx is not a 64-bit interrupt or trap gate");
+        return idt_fault(c, EXC_GP, e, "IDT entry %#llx is not a 64-bit interrupt or trap gate");
     if (e->soft && (lo >> 45 & 3) < c->cpl)
-        return idt_fault(c, EXC_GP, e, "the program may not use gate %llx: its DPL is below CPL");
+        return idt_fault(c, EXC_GP, e, "the program may not use gate %#llx: its DPL is below CPL");
     if (!(lo >> 47 & 1))
-        return idt_fault(c, EXC_NP, e, "IDT entry %llx is not present");
+        return idt_fault(c, EXC_NP, e, "IDT entry %#llx is not present");
     uint16_t sel = (uint16_t)(lo >> 16);
     if (!gate_code(c, e, sel, &d))
         return false;

@@ -15,11 +15,11 @@ static bool canonical(uint64_t la)
 static bool type_ok(struct cpu *c, unsigned seg, const struct seg *s, unsigned acc)
 {
     if (!(s->attr & SEG_P))
-        return seg_fault(c, seg, "the segment register holds a null selector (%llx)", s->sel, 0);
+        return seg_fault(c, seg, "the segment register holds a null selector (%#llx)", s->sel, 0);
     if ((acc & ACC_WRITE) && (s->attr & 0xa) != 2)
-        return seg_fault(c, seg, "write to a read-only segment (selector %llx)", s->sel, 0);
+        return seg_fault(c, seg, "write to a read-only segment (selector %#llx)", s->sel, 0);
     if (!(acc & ACC_WRITE) && (s->attr & 0xa) == 8)
-        return seg_fault(c, seg, "read of an execute-only segment (selector %llx)", s->sel, 0);
+        return seg_fault(c, seg, "read of an execute-only segment (selector %#llx)", s->sel, 0);
     return true;
 }
 
@@ -37,7 +37,7 @@ static bool linear64(struct cpu *c, unsigned seg, uint64_t off, unsigned size, u
     if (seg == SEG_FS || seg == SEG_GS)
         a += c->s.seg[seg].base;
     if (!canonical(a) || !canonical(a + size - 1))
-        return seg_fault(c, seg, "the address %llx is not canonical", a, 0);
+        return seg_fault(c, seg, "the address %#llx is not canonical", a, 0);
     *la = a;
     return true;
 }
@@ -51,7 +51,7 @@ bool seg_linear(struct cpu *c, unsigned seg, uint64_t off, unsigned size, unsign
     if ((c->key & KEY_PROT) && !type_ok(c, seg, s, acc))
         return false;
     if (!limit_ok(s, off, size))
-        return seg_fault(c, seg, "offset %llx is beyond the segment's limit %llx", off, s->limit);
+        return seg_fault(c, seg, "offset %#llx is beyond the segment's limit %#llx", off, s->limit);
     *la = (uint32_t)(s->base + off);
     return true;
 }

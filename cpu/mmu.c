@@ -50,32 +50,32 @@ static bool allowed(const struct cpu *c, const struct walk *w, unsigned ctx, uns
 
 static const char *const not_present[] = {
     "",
-    "the page-table entry at %llx is %llx: not present",
-    "the page-directory entry at %llx is %llx: not present",
-    "the page-directory-pointer entry at %llx is %llx: not present",
-    "the PML4 entry at %llx is %llx: not present",
+    "the page-table entry at %#llx is %#llx: not present",
+    "the page-directory entry at %#llx is %#llx: not present",
+    "the page-directory-pointer entry at %#llx is %#llx: not present",
+    "the PML4 entry at %#llx is %#llx: not present",
 };
 
 static const char *const reserved_bit[] = {
     "",
-    "the page-table entry at %llx is %llx: a reserved bit is set",
-    "the page-directory entry at %llx is %llx: a reserved bit is set",
-    "the page-directory-pointer entry at %llx is %llx: a reserved bit is set",
-    "the PML4 entry at %llx is %llx: a reserved bit is set",
+    "the page-table entry at %#llx is %#llx: a reserved bit is set",
+    "the page-directory entry at %#llx is %#llx: a reserved bit is set",
+    "the page-directory-pointer entry at %#llx is %#llx: a reserved bit is set",
+    "the PML4 entry at %#llx is %#llx: a reserved bit is set",
 };
 
 static const char *denied(const struct cpu *c, const struct walk *w, unsigned ctx, unsigned kind)
 {
     if (kind == ACC_EXEC && w->nx)
-        return "the page is mapped no-execute (entry at %llx is %llx)";
+        return "the page is mapped no-execute (entry at %#llx is %#llx)";
     if (ctx == TLB_USER)
-        return w->user ? "the page is read-only (entry at %llx is %llx)"
-                       : "user access to a supervisor page (entry at %llx is %llx)";
+        return w->user ? "the page is read-only (entry at %#llx is %#llx)"
+                       : "user access to a supervisor page (entry at %#llx is %#llx)";
     if (kind == ACC_EXEC)
-        return "SMEP: supervisor fetch from a user page (entry at %llx is %llx)";
+        return "SMEP: supervisor fetch from a user page (entry at %#llx is %#llx)";
     if (w->user && (c->s.cr4 & CR4_SMAP) && ctx != TLB_SUPER_AC)
-        return "SMAP: supervisor access to a user page (entry at %llx is %llx)";
-    return "CR0.WP: supervisor write to a read-only page (entry at %llx is %llx)";
+        return "SMAP: supervisor access to a user page (entry at %#llx is %#llx)";
+    return "CR0.WP: supervisor write to a read-only page (entry at %#llx is %#llx)";
 }
 
 static bool page_fault(struct cpu *c, uint64_t la, const struct walk *w, unsigned ctx,
@@ -86,7 +86,7 @@ static bool page_fault(struct cpu *c, uint64_t la, const struct walk *w, unsigne
     uint32_t error = 0;
     const char *why;
     if (w->result == WALK_NOT_CANONICAL)
-        return cpu_fault(c, EXC_GP, "the address %llx is not canonical", la, 0);
+        return cpu_fault(c, EXC_GP, "the address %#llx is not canonical", la, 0);
     if (w->result == WALK_NOT_PRESENT) {
         why = not_present[last->level];
     } else if (w->result == WALK_RESERVED) {
@@ -195,14 +195,14 @@ static bool may_touch(struct cpu *c, const struct page *p)
 {
     if (p->host || c->single)
         return true;
-    return cpu_fault(c, EXC_RESTART, "device memory at %llx", p->paddr, 0);
+    return cpu_fault(c, EXC_RESTART, "device memory at %#llx", p->paddr, 0);
 }
 
 /* The same for a store to a page with translated code and for one that ROM's device sees. */
 static bool may_store(struct cpu *c, const struct page *p, unsigned offset, unsigned n)
 {
     if (p->host && !p->writable)
-        return c->single || cpu_fault(c, EXC_RESTART, "ROM at %llx", p->paddr, 0);
+        return c->single || cpu_fault(c, EXC_RESTART, "ROM at %#llx", p->paddr, 0);
     if (!may_touch(c, p))
         return false;
     if (!p->flags || !(*p->flags & PAGE_CODE))
@@ -327,7 +327,7 @@ static bool aligned(struct cpu *c, uint64_t la, unsigned size, unsigned acc)
 {
     if (LIKELY(c->tlb_ctx != TLB_USER_AC || (acc & ACC_SUPER) || !(la & (size - 1))))
         return true;
-    return cpu_fault(c, EXC_AC, "%llu bytes at %llx are not aligned, and EFLAGS.AC is set", size,
+    return cpu_fault(c, EXC_AC, "%llu bytes at %#llx are not aligned, and EFLAGS.AC is set", size,
                      la);
 }
 

@@ -312,7 +312,7 @@ bool h_rdmsr(struct cpu *c, const struct uop *u)
     if (!msr_read(c, n, &v)) {
         LOG(c->log, CPU, "cpu%u: read of unknown MSR %#x at %llx", c->index, n,
             (unsigned long long)c->s.rip);
-        return cpu_fault(c, EXC_GP, "RDMSR: there is no MSR %llx", n, 0);
+        return cpu_fault(c, EXC_GP, "RDMSR: there is no MSR %#llx", n, 0);
     }
     c->s.r[R_AX] = (uint32_t)v;
     c->s.r[R_DX] = v >> 32;
@@ -327,5 +327,5 @@ bool h_wrmsr(struct cpu *c, const struct uop *u)
         return true;
     LOG(c->log, CPU, "cpu%u: write of %#llx to MSR %#x at %llx, which it does not take", c->index,
         (unsigned long long)v, n, (unsigned long long)c->s.rip);
-    return cpu_fault(c, EXC_GP, "WRMSR: MSR %llx does not take %llx", n, v);
+    return cpu_fault(c, EXC_GP, "WRMSR: MSR %#llx does not take %#llx", n, v);
 }

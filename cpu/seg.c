@@ -24,15 +24,16 @@ bool desc_read(struct cpu *c, uint16_t sel, unsigned vector, unsigned ext, struc
         base = c->s.ldtr.base;
         limit = c->s.ldtr.limit;
         if (!(c->s.ldtr.attr & SEG_P))
-            return sel_fault(c, vector, sel, ext, "selector %llx is in the LDT, and there is none");
+            return sel_fault(c, vector, sel, ext,
+                             "selector %#llx is in the LDT, and there is none");
     } else {
         base = c->s.gdtr.base;
         limit = c->s.gdtr.limit;
     }
     if (at + 7 > limit)
         return cpu_fault_err(c, vector, (sel & 0xfffcu) | ext,
-                             sel & 4 ? "selector %llx is beyond the LDT's limit %llx"
-                                     : "selector %llx is beyond the GDT's limit %llx",
+                             sel & 4 ? "selector %#llx is beyond the LDT's limit %#llx"
+                                     : "selector %#llx is beyond the GDT's limit %#llx",
                              sel, limit);
     d->la = base + at;
     if (!cpu_long(c))
@@ -45,13 +46,14 @@ bool desc_read_high(struct cpu *c, uint16_t sel, const struct desc *d, unsigned 
 {
     uint32_t limit = sel & 4 ? c->s.ldtr.limit : c->s.gdtr.limit;
     if ((sel & 0xfff8u) + 15 > limit)
-        return sel_fault(c, vector, sel, ext,
-                         "the 16-byte descriptor of selector %llx is cut off by its table's limit");
+        return sel_fault(
+            c, vector, sel, ext,
+            "the 16-byte descriptor of selector %#llx is cut off by its table's limit");
     if (!sys_load(c, d->la + 8, 8, hi))
         return false;
     if (*hi >> 40 & 0x1f)
         return sel_fault(c, vector, sel, ext,
-                         "the upper half of selector %llx's descriptor has a type, not 0");
+                         "the upper half of selector %#llx's descriptor has a type, not 0");
     return true;
 }
 
@@ -68,12 +70,13 @@ bool code_limit(struct cpu *c, const struct seg *cs, uint64_t rip, unsigned ext)
     if (cpu_long(c) && (cs->attr & SEG_L)) {
         if ((uint64_t)sext(rip, 48) == rip)
             return true;
-        return cpu_fault_err(c, EXC_GP, ext, "the target %llx is not canonical", rip, 0);
+        return cpu_fault_err(c, EXC_GP, ext, "the target %#llx is not canonical", rip, 0);
     }
     if (rip <= cs->limit)
         return true;
-    return cpu_fault_err(c, EXC_GP, ext, "the target %llx is beyond the code segment's limit %llx",
-                         rip, cs->limit);
+    return cpu_fault_err(c, EXC_GP, ext,
+                         "the target %#llx is beyond the code segment's limit %#llx", rip,
+                         cs->limit);
 }
 
 bool seg_check_stack(struct cpu *c, uint16_t sel, unsigned cpl, unsigned vector, unsigned ext,
@@ -91,13 +94,13 @@ bool seg_check_stack(struct cpu *c, uint16_t sel, unsigned cpl, unsigned vector,
     if (!desc_read(c, sel, vector, ext, &d))
         return false;
     if ((sel & 3u) != cpl)
-        return sel_fault(c, vector, sel, ext, "the RPL of SS selector %llx is not the CPL");
+        return sel_fault(c, vector, sel, ext, "the RPL of SS selector %#llx is not the CPL");
     if (!desc_is_segment(&d) || (desc_type(&d) & (SEG_CODE | SEG_RW)) != SEG_RW)
-        return sel_fault(c, vector, sel, ext, "SS selector %llx is not a writable data segment");
+        return sel_fault(c, vector, sel, ext, "SS selector %#llx is not a writable data segment");
     if (desc_dpl(&d) != cpl)
-        return sel_fault(c, vector, sel, ext, "the DPL of SS selector %llx is not the CPL");
+        return sel_fault(c, vector, sel, ext, "the DPL of SS selector %#llx is not the CPL");
     if (!desc_present(&d))
-        return sel_fault(c, EXC_SS, sel, ext, "the stack segment %llx is not present");
+        return sel_fault(c, EXC_SS, sel, ext, "the stack segment %#llx is not present");
     if (!desc_accessed(c, &d))
         return false;
     *out = desc_seg(&d, sel);
@@ -116,13 +119,13 @@ bool seg_check_data(struct cpu *c, uint16_t sel, unsigned cpl, unsigned vector, 
         return false;
     unsigned type = desc_type(&d), dpl = desc_dpl(&d), rpl = sel & 3;
     if (!desc_is_segment(&d) || (type & (SEG_CODE | SEG_RW)) == SEG_CODE)
-        return sel_fault(c, vector, sel, ext, "selector %llx is not a readable segment");
+        return sel_fault(c, vector, sel, ext, "selector %#llx is not a readable segment");
     bool conforming = (type & (SEG_CODE | SEG_CONFORM)) == (SEG_CODE | SEG_CONFORM);
     if (!conforming && (rpl > dpl || cpl > dpl))
         return sel_fault(c, vector, sel, ext,
-                         "the DPL of selector %llx is more privileged than RPL or CPL");
+                         "the DPL of selector %#llx is more privileged than RPL or CPL");
     if (!desc_present(&d))
-        return sel_fault(c, EXC_NP, sel, ext, "the segment %llx is not present");
+        return sel_fault(c, EXC_NP, sel, ext, "the segment %#llx is not present");
     if (!desc_accessed(c, &d))
         return false;
     *out = desc_seg(&d, sel);
@@ -200,7 +203,7 @@ static bool stack_linear(struct cpu *c, const struct stack *st, uint64_t off, un
         *la = off;
         if ((uint64_t)sext(off, 48) == off && (uint64_t)sext(off + size - 1, 48) == off + size - 1)
             return true;
-        return cpu_fault_err(c, EXC_SS, st->error, "the stack address %llx is not canonical", off,
+        return cpu_fault_err(c, EXC_SS, st->error, "the stack address %#llx is not canonical", off,
                              0);
     }
     if (st->checked && !(s->attr & SEG_P))
@@ -211,7 +214,8 @@ static bool stack_linear(struct cpu *c, const struct stack *st, uint64_t off, un
                   : last <= s->limit || s->limit == 0xffffffff;
     if (!ok)
         return cpu_fault_err(c, EXC_SS, st->error,
-                             "stack offset %llx is beyond the segment's limit %llx", off, s->limit);
+                             "stack offset %#llx is beyond the segment's limit %#llx", off,
+                             s->limit);
     *la = (uint32_t)(s->base + off);
     return true;
 }

@@ -131,7 +131,7 @@ static bool load_table(struct cpu *c, const struct uop *u, struct dtable *t)
     if (!cpu_64(c) && u->size == 2)
         base &= 0xffffff;
     if ((uint64_t)sext(base, 48) != base)
-        return cpu_fault(c, EXC_GP, "the table's base %llx is not canonical", base, 0);
+        return cpu_fault(c, EXC_GP, "the table's base %#llx is not canonical", base, 0);
     *t = (struct dtable){.base = base, .limit = get_le16(buf)};
     return true;
 }
@@ -171,7 +171,7 @@ static bool system_desc(struct cpu *c, uint16_t sel, struct desc *d, struct seg 
 {
     uint64_t hi = 0;
     if (sel & 4)
-        return sel_fault(c, EXC_GP, sel, 0, "selector %llx must be in the GDT");
+        return sel_fault(c, EXC_GP, sel, 0, "selector %#llx must be in the GDT");
     if (!desc_read(c, sel, EXC_GP, 0, d))
         return false;
     *s = desc_seg(d, sel);
@@ -181,7 +181,7 @@ static bool system_desc(struct cpu *c, uint16_t sel, struct desc *d, struct seg 
         return false;
     s->base |= hi << 32;
     if ((uint64_t)sext(s->base, 48) != s->base)
-        return sel_fault(c, EXC_GP, sel, 0, "the base in descriptor %llx is not canonical");
+        return sel_fault(c, EXC_GP, sel, 0, "the base in descriptor %#llx is not canonical");
     return true;
 }
 
@@ -200,9 +200,9 @@ bool h_lldt(struct cpu *c, const struct uop *u)
     if (!system_desc(c, sel, &d, &s))
         return false;
     if (desc_is_segment(&d) || desc_type(&d) != SYS_LDT)
-        return sel_fault(c, EXC_GP, sel, 0, "LLDT: selector %llx is not an LDT");
+        return sel_fault(c, EXC_GP, sel, 0, "LLDT: selector %#llx is not an LDT");
     if (!desc_present(&d))
-        return sel_fault(c, EXC_NP, sel, 0, "LLDT: selector %llx is not present");
+        return sel_fault(c, EXC_NP, sel, 0, "LLDT: selector %#llx is not present");
     c->s.ldtr = s;
     return true;
 }
@@ -221,9 +221,9 @@ bool h_ltr(struct cpu *c, const struct uop *u)
         return false;
     bool tss = desc_type(&d) == SYS_TSS32 || (desc_type(&d) == SYS_TSS16 && !cpu_long(c));
     if (desc_is_segment(&d) || !tss)
-        return sel_fault(c, EXC_GP, sel, 0, "LTR: selector %llx is not an available TSS");
+        return sel_fault(c, EXC_GP, sel, 0, "LTR: selector %#llx is not an available TSS");
     if (!desc_present(&d))
-        return sel_fault(c, EXC_NP, sel, 0, "LTR: selector %llx is not present");
+        return sel_fault(c, EXC_NP, sel, 0, "LTR: selector %#llx is not present");
     if (!sys_store(c, d.la + 5, 1, (d.lo >> 40 & 0xff) | 2))
         return false;
     s.attr |= 2; /* busy */

@@ -30,9 +30,9 @@ static bool enter_long(struct cpu *c)
 static bool cr0_ok(struct cpu *c, uint64_t v)
 {
     if ((v & CR0_PG) && !(v & CR0_PE))
-        return cpu_fault(c, EXC_GP, "CR0: PG without PE (%llx)", v, 0);
+        return cpu_fault(c, EXC_GP, "CR0: PG without PE (%#llx)", v, 0);
     if ((v & CR0_NW) && !(v & CR0_CD))
-        return cpu_fault(c, EXC_GP, "CR0: NW without CD (%llx)", v, 0);
+        return cpu_fault(c, EXC_GP, "CR0: NW without CD (%#llx)", v, 0);
     if (!(v & CR0_PG) && (c->s.cr0 & CR0_PG)) {
         if (cpu_64(c))
             return cpu_fault(c, EXC_GP, "CR0: PG cleared in 64-bit mode", 0, 0);
@@ -46,14 +46,14 @@ static bool reload_pdptes(struct cpu *c)
 {
     if (walk_load_pdptes(c, c->s.cr3))
         return true;
-    return cpu_fault(c, EXC_GP, "a PDPTE at CR3 %llx has a reserved bit set", c->s.cr3, 0);
+    return cpu_fault(c, EXC_GP, "a PDPTE at CR3 %#llx has a reserved bit set", c->s.cr3, 0);
 }
 
 static bool set_cr0(struct cpu *c, uint64_t v)
 {
     struct cpu_state *s = &c->s;
     if (v >> 32)
-        return cpu_fault(c, EXC_GP, "CR0: bits 63:32 are reserved (%llx)", v, 0);
+        return cpu_fault(c, EXC_GP, "CR0: bits 63:32 are reserved (%#llx)", v, 0);
     v = (v & CR0_KNOWN) | CR0_ET;
     uint64_t changed = v ^ s->cr0;
     if (!cr0_ok(c, v))
@@ -83,9 +83,9 @@ static bool set_cr3(struct cpu *c, uint64_t v)
         if (keep)
             v &= ~BIT(63); /* "need not flush": we may */
         if (v >> cpu_paddr_bits(c))
-            return cpu_fault(c, EXC_GP, "CR3: a reserved bit is set (%llx)", v, 0);
+            return cpu_fault(c, EXC_GP, "CR3: a reserved bit is set (%#llx)", v, 0);
     } else if ((s->cr0 & CR0_PG) && (s->cr4 & CR4_PAE) && !walk_load_pdptes(c, v)) {
-        return cpu_fault(c, EXC_GP, "a PDPTE at CR3 %llx has a reserved bit set", v, 0);
+        return cpu_fault(c, EXC_GP, "a PDPTE at CR3 %#llx has a reserved bit set", v, 0);
     }
     s->cr3 = v;
     tlb_flush_nonglobal(c);
@@ -115,11 +115,12 @@ static bool set_cr4(struct cpu *c, uint64_t v)
     struct cpu_state *s = &c->s;
     uint64_t changed = v ^ s->cr4, old = s->cr4;
     if (v & ~cr4_known(c))
-        return cpu_fault(c, EXC_GP, "CR4: a reserved bit is set (%llx)", v, 0);
+        return cpu_fault(c, EXC_GP, "CR4: a reserved bit is set (%#llx)", v, 0);
     if (cpu_long(c) && !(v & CR4_PAE))
-        return cpu_fault(c, EXC_GP, "CR4: PAE cleared in long mode (%llx)", v, 0);
+        return cpu_fault(c, EXC_GP, "CR4: PAE cleared in long mode (%#llx)", v, 0);
     if ((v & changed & CR4_PCIDE) && (!cpu_long(c) || (s->cr3 & 0xfff)))
-        return cpu_fault(c, EXC_GP, "CR4: PCIDE set outside long mode or with CR3 %llx", s->cr3, 0);
+        return cpu_fault(c, EXC_GP, "CR4: PCIDE set outside long mode or with CR3 %#llx", s->cr3,
+                         0);
     s->cr4 = v;
     bool pae = (s->cr0 & CR0_PG) && (v & CR4_PAE) && !cpu_long(c);
     if (pae && (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP)) && !reload_pdptes(c)) {
@@ -135,7 +136,7 @@ static bool set_cr4(struct cpu *c, uint64_t v)
 static bool set_cr8(struct cpu *c, uint64_t v)
 {
     if (v > 15)
-        return cpu_fault(c, EXC_GP, "CR8: %llx is beyond 15", v, 0);
+        return cpu_fault(c, EXC_GP, "CR8: %#llx is beyond 15", v, 0);
     if (c->apic.set_tpr)
         c->apic.set_tpr(c->apic.apic, (uint8_t)(v << 4));
     cpu_attention(c);
@@ -222,7 +223,7 @@ bool h_mov_to_dr(struct cpu *c, const struct uop *u)
     if (!cpu_64(c))
         v = (uint32_t)v;
     if (n >= 6 && v >> 32)
-        return cpu_fault(c, EXC_GP, "DR%llu: bits 63:32 are reserved (%llx)", n, v);
+        return cpu_fault(c, EXC_GP, "DR%llu: bits 63:32 are reserved (%#llx)", n, v);
     debug_set(c, n, v);
     return true;
 }
@@ -258,11 +259,11 @@ bool h_invpcid(struct cpu *c, const struct uop *u)
     if (!seg_load_bytes(c, u->seg, c->s.r[R_T0], d, 16))
         return false;
     if (type > 3 || d[0] >> 12)
-        return cpu_fault(c, EXC_GP, "INVPCID: type %llx, descriptor %llx", type, d[0]);
+        return cpu_fault(c, EXC_GP, "INVPCID: type %#llx, descriptor %#llx", type, d[0]);
     if (type <= 1 && d[0] && !(c->s.cr4 & CR4_PCIDE))
-        return cpu_fault(c, EXC_GP, "INVPCID of PCID %llx while CR4.PCIDE is off", d[0], 0);
+        return cpu_fault(c, EXC_GP, "INVPCID of PCID %#llx while CR4.PCIDE is off", d[0], 0);
     if (type == 0 && (uint64_t)sext(d[1], 48) != d[1])
-        return cpu_fault(c, EXC_GP, "INVPCID: the address %llx is not canonical", d[1], 0);
+        return cpu_fault(c, EXC_GP, "INVPCID: the address %#llx is not canonical", d[1], 0);
     if (type == 0)
         tlb_flush_page(c, d[1]);
     else if (type == 2)
@@ -298,7 +299,7 @@ bool h_monitor(struct cpu *c, const struct uop *u)
     if (c->cpl > 0)
         return op_undefined(c, "MONITOR outside level 0");
     if ((uint32_t)c->s.r[R_CX])
-        return cpu_fault(c, EXC_GP, "MONITOR: unknown extensions %llx", c->s.r[R_CX], 0);
+        return cpu_fault(c, EXC_GP, "MONITOR: unknown extensions %#llx", c->s.r[R_CX], 0);
     if (!seg_linear(c, seg, off, 1, ACC_READ, &la) || !lin_load(c, la, 1, &v))
         return false;
     c->s.monitor_addr = mmu_peek_translate(c, la, &paddr) ? paddr : ~0ull;
@@ -312,7 +313,7 @@ bool h_mwait(struct cpu *c, const struct uop *u)
     if (c->cpl > 0)
         return op_undefined(c, "MWAIT outside level 0");
     if (c->s.r[R_CX] & 0xfffffffe)
-        return cpu_fault(c, EXC_GP, "MWAIT: unknown extensions %llx", c->s.r[R_CX], 0);
+        return cpu_fault(c, EXC_GP, "MWAIT: unknown extensions %#llx", c->s.r[R_CX], 0);
     c->s.monitor_addr = ~0ull;
     cpu_request(c, REQ_YIELD);
     return true;
@@ -360,7 +361,7 @@ bool h_xsetbv(struct cpu *c, const struct uop *u)
     if (!osxsave(c))
         return false;
     if ((uint32_t)c->s.r[R_CX] || (v & ~known) || !(v & 1) || (v & 6) == 4)
-        return cpu_fault(c, EXC_GP, "XSETBV: XCR%llu can't be %llx", (uint32_t)c->s.r[R_CX], v);
+        return cpu_fault(c, EXC_GP, "XSETBV: XCR%llu can't be %#llx", (uint32_t)c->s.r[R_CX], v);
     c->s.xcr0 = v;
     cpu_mode_changed(c);
     return true;
@@ -399,7 +400,7 @@ bool h_rdpid(struct cpu *c, const struct uop *u)
 /* CPUID says that there are no performance counters: every index is out of range. */
 bool h_rdpmc(struct cpu *c, const struct uop *u)
 {
-    return cpu_fault(c, EXC_GP, "RDPMC: no counter %llx", c->s.r[R_CX], 0);
+    return cpu_fault(c, EXC_GP, "RDPMC: no counter %#llx", c->s.r[R_CX], 0);
 }
 
 bool h_cpuid(struct cpu *c, const struct uop *u)

@@ -49,7 +49,7 @@ bool h_sysret(struct cpu *c, const struct uop *u)
     if (!(s->efer & EFER_SCE))
         return op_undefined(c, "SYSRET while EFER.SCE is off");
     if (wide && !canonical(s->r[R_CX]))
-        return cpu_fault(c, EXC_GP, "SYSRET to %llx, which is not canonical", s->r[R_CX], 0);
+        return cpu_fault(c, EXC_GP, "SYSRET to %#llx, which is not canonical", s->r[R_CX], 0);
     c->next_rip = wide ? s->r[R_CX] : (uint32_t)s->r[R_CX];
     load(c, (uint16_t)(base + (wide ? 16 : 0)), (uint16_t)(base + 8), 3, wide);
     flags_set(c, (s->r[R_11] & 0x3c7fd7) | EF_FIXED);
@@ -62,7 +62,7 @@ bool h_sysenter(struct cpu *c, const struct uop *u)
     struct cpu_state *s = &c->s;
     uint16_t cs = (uint16_t)(s->sysenter_cs & 0xfffc);
     if (cpu_real(c) || !cs)
-        return cpu_fault(c, EXC_GP, "SYSENTER in real mode or with SYSENTER_CS %llx",
+        return cpu_fault(c, EXC_GP, "SYSENTER in real mode or with SYSENTER_CS %#llx",
                          s->sysenter_cs, 0);
     bool wide = cpu_long(c);
     s->r[R_SP] = wide ? s->sysenter_esp : (uint32_t)s->sysenter_esp;
@@ -82,7 +82,7 @@ bool h_sysexit(struct cpu *c, const struct uop *u)
         return cpu_fault(c, EXC_GP, "SYSEXIT in real mode, outside level 0 or without SYSENTER_CS",
                          0, 0);
     if (wide && (!canonical(s->r[R_CX]) || !canonical(s->r[R_DX])))
-        return cpu_fault(c, EXC_GP, "SYSEXIT to %llx, stack %llx: not canonical", s->r[R_DX],
+        return cpu_fault(c, EXC_GP, "SYSEXIT to %#llx, stack %#llx: not canonical", s->r[R_DX],
                          s->r[R_CX]);
     s->r[R_SP] = wide ? s->r[R_CX] : (uint32_t)s->r[R_CX];
     c->next_rip = wide ? s->r[R_DX] : (uint32_t)s->r[R_DX];
@@ -119,7 +119,7 @@ static bool write_base(struct cpu *c, const struct uop *u, unsigned seg)
     if (!fsgsbase(c))
         return false;
     if (!canonical(v))
-        return cpu_fault(c, EXC_GP, "segment base %llx is not canonical", v, 0);
+        return cpu_fault(c, EXC_GP, "segment base %#llx is not canonical", v, 0);
     c->s.seg[seg].base = v;
     return true;
 }

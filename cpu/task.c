@@ -41,7 +41,7 @@ bool task_stack(struct cpu *c, unsigned dpl, unsigned ext, uint16_t *ss, uint32_
     uint64_t sp, sel;
     if (where + size + 1 > tr->limit)
         return sel_fault(c, EXC_TS, tr->sel, ext,
-                         "the TSS (selector %llx) ends before the stack of the inner level");
+                         "the TSS (selector %#llx) ends before the stack of the inner level");
     if (!sys_load(c, at(tr, where), size, &sp) || !sys_load(c, at(tr, where + size), 2, &sel))
         return false;
     *esp = (uint32_t)sp;
@@ -56,11 +56,11 @@ bool task_stack64(struct cpu *c, unsigned dpl, unsigned ist, unsigned ext, uint6
     uint64_t sp;
     if (where + 7 > tr->limit)
         return sel_fault(c, EXC_TS, tr->sel, ext,
-                         "the TSS (selector %llx) ends before the stack pointer");
+                         "the TSS (selector %#llx) ends before the stack pointer");
     if (!sys_load(c, tr->base + where, 8, &sp))
         return false;
     if ((uint64_t)sext(sp, 48) != sp)
-        return cpu_fault_err(c, EXC_SS, ext, "the TSS's stack pointer %llx is not canonical", sp,
+        return cpu_fault_err(c, EXC_SS, ext, "the TSS's stack pointer %#llx is not canonical", sp,
                              0);
     *rsp = sp;
     return true;
@@ -71,16 +71,16 @@ bool task_io_allowed(struct cpu *c, uint16_t port, unsigned n)
     const struct seg *tr = &c->s.tr;
     uint64_t base, bits;
     if (!(tr->attr & SEG_P) || !is32(tr) || tr->limit < T32_LIMIT)
-        return cpu_fault(c, EXC_GP, "port %llx: no I/O permission bitmap", port, 0);
+        return cpu_fault(c, EXC_GP, "port %#llx: no I/O permission bitmap", port, 0);
     if (!sys_load(c, tr->base + T32_IOMAP, 2, &base))
         return false;
     /* two bytes are read whatever the port: the map ends with a byte of ones (SDM 1 18.5.2) */
     if (base + port / 8 + 1 > tr->limit)
-        return cpu_fault(c, EXC_GP, "port %llx is beyond the I/O permission bitmap", port, 0);
+        return cpu_fault(c, EXC_GP, "port %#llx is beyond the I/O permission bitmap", port, 0);
     if (!sys_load(c, tr->base + base + port / 8, 2, &bits))
         return false;
     if (bits >> (port & 7) & ((1u << n) - 1))
-        return cpu_fault(c, EXC_GP, "port %llx is closed in the I/O permission bitmap", port, 0);
+        return cpu_fault(c, EXC_GP, "port %#llx is closed in the I/O permission bitmap", port, 0);
     return true;
 }
 
@@ -153,7 +153,7 @@ static bool find_tss(struct cpu *c, uint16_t sel, enum task_how how, unsigned ex
     unsigned vector = how == TASK_IRET ? EXC_TS : EXC_GP;
     struct desc d;
     if (sel_null(sel) || (sel & 4))
-        return sel_fault(c, vector, sel, ext, "the TSS selector %llx is not in the GDT");
+        return sel_fault(c, vector, sel, ext, "the TSS selector %#llx is not in the GDT");
     if (!desc_read(c, sel, vector, ext, &d))
         return false;
     unsigned type = desc_type(&d);
@@ -162,13 +162,13 @@ static bool find_tss(struct cpu *c, uint16_t sel, enum task_how how, unsigned ex
     if (desc_is_segment(&d) || (how == TASK_IRET ? !busy : !avail))
         return sel_fault(c, vector, sel, ext,
                          how == TASK_IRET
-                             ? "the task to return to (selector %llx) is not a busy TSS"
-                             : "selector %llx is not an available TSS");
+                             ? "the task to return to (selector %#llx) is not a busy TSS"
+                             : "selector %#llx is not an available TSS");
     if (!desc_present(&d))
-        return sel_fault(c, EXC_NP, sel, ext, "the TSS %llx is not present");
+        return sel_fault(c, EXC_NP, sel, ext, "the TSS %#llx is not present");
     *tss = desc_seg(&d, sel);
     if (tss->limit < (is32(tss) ? T32_LIMIT : T16_LIMIT))
-        return sel_fault(c, EXC_TS, sel, ext, "the limit of TSS %llx is too small");
+        return sel_fault(c, EXC_TS, sel, ext, "the limit of TSS %#llx is too small");
     tss->attr |= TSS_BUSY;
     return true;
 }
@@ -179,7 +179,7 @@ static bool probe(struct cpu *c, const struct seg *old, const struct seg *new)
     unsigned old_size = (is32(old) ? T32_LIMIT : T16_LIMIT) + 1;
     unsigned new_size = (is32(new) ? T32_LIMIT : T16_LIMIT) + 1;
     if (old->limit + 1ull < old_size)
-        return sel_fault(c, EXC_TS, old->sel, 0, "the limit of the running TSS %llx is too small");
+        return sel_fault(c, EXC_TS, old->sel, 0, "the limit of the running TSS %#llx is too small");
     return lin_probe(c, at(old, 0), ACC_WRITE | ACC_SUPER, old_size) &&
            lin_probe(c, at(new, 0), ACC_READ | ACC_SUPER, new_size) &&
            lin_probe(c, at(new, 0), ACC_WRITE | ACC_SUPER, 2);
@@ -190,7 +190,7 @@ static bool load_cr3(struct cpu *c, uint32_t cr3)
     if (!(c->s.cr0 & CR0_PG))
         return true;
     if ((c->s.cr4 & CR4_PAE) && !walk_load_pdptes(c, cr3))
-        return cpu_fault(c, EXC_GP, "the TSS's CR3 %llx: a PDPTE has a reserved bit set", cr3, 0);
+        return cpu_fault(c, EXC_GP, "the TSS's CR3 %#llx: a PDPTE has a reserved bit set", cr3, 0);
     c->s.cr3 = cr3;
     tlb_flush_nonglobal(c);
     return true;
@@ -203,11 +203,11 @@ static bool load_ldt(struct cpu *c, uint16_t sel, unsigned ext)
     if (sel_null(sel))
         return true;
     if (sel & 4)
-        return sel_fault(c, EXC_TS, sel, ext, "the TSS's LDT selector %llx is not in the GDT");
+        return sel_fault(c, EXC_TS, sel, ext, "the TSS's LDT selector %#llx is not in the GDT");
     if (!desc_read(c, sel, EXC_TS, ext, &d))
         return false;
     if (desc_is_segment(&d) || desc_type(&d) != SYS_LDT || !desc_present(&d))
-        return sel_fault(c, EXC_TS, sel, ext, "the TSS's LDT selector %llx is no present LDT");
+        return sel_fault(c, EXC_TS, sel, ext, "the TSS's LDT selector %#llx is no present LDT");
     c->s.ldtr = desc_seg(&d, sel);
     return true;
 }
@@ -221,9 +221,9 @@ static bool load_cs(struct cpu *c, uint16_t sel, unsigned ext)
         return false;
     unsigned dpl = desc_dpl(&d), rpl = sel & 3;
     if (!desc_is_code(&d) || (desc_type(&d) & SEG_CONFORM ? dpl > rpl : dpl != rpl))
-        return sel_fault(c, EXC_TS, sel, ext, "the TSS's CS %llx is not code of its RPL's level");
+        return sel_fault(c, EXC_TS, sel, ext, "the TSS's CS %#llx is not code of its RPL's level");
     if (!desc_present(&d))
-        return sel_fault(c, EXC_NP, sel, ext, "the TSS's code segment %llx is not present");
+        return sel_fault(c, EXC_NP, sel, ext, "the TSS's code segment %#llx is not present");
     if (!desc_accessed(c, &d))
         return false;
     c->s.seg[SEG_CS] = desc_seg(&d, sel);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cpu/explain.h"
 #include "front/console.h"
 #include "front/inspect.h"
 #include "front/monitor.h"
@@ -356,16 +357,29 @@ static uint64_t patience(struct front *f)
     return f->draw ? min_u64(wait, DRAW_NS) : wait;
 }
 
-static void tell_triple(struct front *f)
+static void tell_lines(struct front *f, const char *text)
 {
-    static char text[16384];
-    inspect_topics[0].show(f->machine, machine_triple(f->machine), text, sizeof text);
-    fflush(stdout);
-    for (char *line = text; *line;) {
+    for (const char *line = text; *line;) {
         size_t n = strcspn(line, "\n");
         fprintf(stderr, "%.*s%s\n", (int)n, line, f->console.tty ? "\r" : "");
         line += n + (line[n] == '\n');
     }
+}
+
+/* The whole of a triple fault: the chain in words, the registers, the last instructions. */
+static void tell_triple(struct front *f)
+{
+    char *text = xcalloc(1, 2 * EXPLAIN_SIZE);
+    struct cpu *c = machine_triple(f->machine);
+    fflush(stdout);
+    explain_faults(c, text, EXPLAIN_SIZE);
+    tell_lines(f, text);
+    inspect_topics[0].show(f->machine, c, text, 2 * EXPLAIN_SIZE);
+    tell_lines(f, text);
+    explain_code(c, text, EXPLAIN_SIZE);
+    tell_lines(f, "last instructions:\n");
+    tell_lines(f, text);
+    free(text);
 }
 
 static int run(struct front *f)

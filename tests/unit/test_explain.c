@@ -32,7 +32,7 @@ static void test_triple_fault(void **state)
     size_t n = explain_faults(c, text, sizeof text);
     assert_int_equal(n, strlen(text));
     has("cpu0: at 0008:10000, level 0: #PF page fault, reading from 0x300010 as supervisor, error "
-        "code 0x0: the page-table entry at 11c00 is 0: not present\n");
+        "code 0x0: the page-table entry at 0x11c00 is 0: not present\n");
     has("2. delivering #PF page fault raised #NP segment not present, IDT entry 0xe");
     has("gate 14 at 0x2070 is 00000e0000081234: not present, 32-bit interrupt gate to 0008:1234");
     has("both together are #DF double fault");
