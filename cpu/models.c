@@ -18,6 +18,8 @@
                      X(PCID) X(X2APIC) X(TSCDL) X(XSAVE) X(RDRAND) X(FSGSBASE) \
                      X(SMEP) X(SMAP) X(INVPCID) X(ERMS) X(RDSEED) X(UMIP) X(RDPID) X(XSAVEOPT) \
                      X(XSAVEC) X(XGETBV1) X(PDPE1GB) X(RDTSCP)
+#define M_V3(X)      M_V2(X) X(AVX) X(AVX2) X(FMA) X(F16C) X(BMI1) X(BMI2) X(LZCNT) X(MOVBE) X(ADX) \
+                     X(AES) X(PCLMUL) X(SHA) X(CLFLUSHOPT) X(CLWB)
 /* clang-format on */
 
 #define OR0(f) | W0(f)
@@ -28,6 +30,7 @@
 
 static const struct cpu_model models[] = {
     MODEL("v2", "x86-64-v2: SSE4.2, POPCNT, and what kernels ask for (default)", M_V2),
+    MODEL("v3", "x86-64-v3: AVX2, FMA, BMI, AES, SHA", M_V3),
     MODEL("v1", "x86-64: long mode, SSE2", M_V1),
     MODEL("sse2", "32-bit with SSE2", M_SSE2),
     MODEL("686", "a Pentium II: PAE, CMOV, MMX", M_686),
