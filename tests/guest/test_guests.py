@@ -1,7 +1,7 @@
 """Runs every guest program of this folder and compares what it prints and how it ends with its head.
 
 A head is comment lines:
-    kind: sector | multiboot     how it starts
+    kind: sector | floppy | multiboot | pvh     how it starts; a floppy by SeaBIOS
     args: …                      more arguments of ishi (optional, several allowed)
     expect: TEXT                 a line it prints on COM1 (several: in this order)
     status: N                    ishi's exit status
@@ -46,14 +46,14 @@ def test_guest(program, engine):
     h = head(program)
     if h["engines"] and engine not in " ".join(h["engines"]):
         pytest.skip(f"{program.stem} is not for {engine}")
-    image = OUT / (program.stem + (".bin" if h["kind"][0] == "sector" else ".elf"))
+    image = OUT / (program.stem + (".bin" if h["kind"][0] in ("sector", "floppy") else ".elf"))
     args = [ROOT / "build/ishi", "--engine", engine, "--clock", "virtual", "--stop-after", "2000000000"]
     if h["kind"][0] == "sector":
         args += ["--firmware", "none"]
     for more in h["args"]:
         args += shlex.split(more)
     done = subprocess.run([*args, image], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, errors="replace", timeout=120)
+                          text=True, errors="replace", timeout=120, cwd=ROOT)
     lines = done.stdout.replace("\r", "").splitlines()
     at = 0
     for want in h["expect"]:
