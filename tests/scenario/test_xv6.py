@@ -1,0 +1,40 @@
+"""xv6, the user's own images (ISHI_XV6 names the folder that has xv6.img and fs.img)."""
+import pytest
+
+PROMPT = r"\$ $"
+
+
+def boot(ishi, xv6, *more, **how):
+    return ishi("--ide", f"{xv6}/xv6.img,snapshot", "--ide", f"{xv6}/fs.img,snapshot", *more, **how)
+
+
+@pytest.mark.parametrize("more", [["--cpus", "2"], ["--cpus", "2", "--firmware", "none"], ["--cpus", "4"]],
+                         ids=["seabios", "none", "four"])
+def test_shell(ishi, xv6, more):
+    m = boot(ishi, xv6, *more, timeout=120)
+    m.expect(r"cpu0: starting")
+    m.expect(PROMPT)
+    assert "usertests" in m.run("ls", PROMPT)
+    assert "xv6 is a re-implementation" in m.run("cat README", PROMPT)
+    assert m.run("cat README | wc", PROMPT).split()[:3] == ["50", "329", "2286"]
+    assert "fork test OK" in m.run("forktest", PROMPT, timeout=120)
+    assert "read" in m.run("stressfs", PROMPT, timeout=120)
+    assert m.quit() == 0
+
+
+def test_vga_console(ishi, xv6):
+    m = boot(ishi, xv6, "--display", "term", timeout=120)
+    m.expect("init: starting sh")
+    m.send("echo typed on the keyboard\r")
+    m.expect("typed on the keyboard")
+    m.expect("typed on the keyboard")
+    assert m.quit() == 0
+
+
+@pytest.mark.long
+def test_usertests(ishi, xv6):
+    m = boot(ishi, xv6, "--cpus", "2", timeout=120)
+    m.expect(PROMPT)
+    m.line("usertests")
+    m.expect("ALL TESTS PASSED", timeout=1200)
+    assert m.quit() == 0
