@@ -102,7 +102,11 @@ static void draw_text(struct screen_drawer *d, const struct screen *s, struct fr
         }
         put_char(f, (uint8_t)cell);
     }
-    if (s->cursor)
+    unsigned cursor = s->cursor ? s->cursor_y * s->columns + s->cursor_x + 1 : 0;
+    if (!f->n && cursor == d->cursor)
+        return;
+    d->cursor = cursor;
+    if (cursor)
         put(f, "\033[?25h\033[%u;%uH", s->cursor_y + 1, s->cursor_x + 1);
     else
         put(f, "\033[?25l");

@@ -11,6 +11,7 @@
 struct screen_drawer {
     uint16_t cells[SCREEN_CELLS];
     unsigned columns, rows;
+    unsigned cursor;                          /* its cell + 1; 0: hidden */
     unsigned graphics_width, graphics_height; /* of the graphics mode that was announced; 0: none */
 };
 

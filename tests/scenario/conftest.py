@@ -3,6 +3,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import time
 
 import pexpect
 import pytest
@@ -19,7 +20,7 @@ class Machine:
     """A running ishi on a pseudo-terminal."""
 
     def __init__(self, *args, timeout=60):
-        self.child = pexpect.spawn(str(ISHI), [str(a) for a in args], timeout=timeout, encoding="latin-1", cwd=ROOT,
+        self.child = pexpect.spawn(str(ISHI), [str(a) for a in args], timeout=timeout, encoding="utf-8", codec_errors="replace", cwd=ROOT,
                                    dimensions=(50, 132))
 
     def expect(self, pattern, timeout=-1):
@@ -43,6 +44,22 @@ class Machine:
         self.child.expect(pexpect.EOF, timeout=timeout)
         self.child.close()
         return self.child.exitstatus
+
+    def see(self, text, timeout=60):
+        """Waits until the terminal's screen, as a person sees it, shows the text."""
+        import pyte
+        if not hasattr(self, "screen"):
+            self.screen = pyte.Screen(132, 50)
+            self.stream = pyte.Stream(self.screen)
+        end = time.time() + timeout
+        while time.time() < end:
+            try:
+                self.stream.feed(self.child.read_nonblocking(65536, timeout=0.2))
+            except pexpect.TIMEOUT:
+                pass
+            if any(text in line for line in self.screen.display):
+                return
+        raise AssertionError(f"no {text!r} on the screen:\n" + "\n".join(self.screen.display))
 
     def quit(self):
         self.send("\x01x")
