@@ -14,7 +14,7 @@
 /* A physical page that has blocks. */
 struct code_page {
     uint64_t paddr;
-    uint64_t lines; /* bit n: some block has bytes in [64 n, 64 n + 64) of it */
+    uint64_t lines; /* bit n: some block may have bytes in [64 n, 64 n + 64) of it */
     struct block *first;
     struct code_page *next; /* in its bucket, or free */
 };
@@ -144,22 +144,16 @@ static void page_add(struct block_cache *k, struct block *b, unsigned side)
     p->lines |= lines_of(first, last);
 }
 
-/* Takes b from the list of one of its pages, and gives the page up if it was the last. */
+/* Takes b from the list of one of its pages, and gives the page up if it was the last. `lines` may
+ * say too much afterwards: count_lines(). */
 static void page_remove(struct block_cache *k, struct block *b, unsigned side)
 {
     uint64_t page = (side ? b->paddr2 : b->paddr) & ~(uint64_t)(PAGE_SIZE - 1);
     struct code_page **slot = page_slot(k, page), *p = *slot;
     struct block **at = &p->first;
-    uint64_t lines = 0;
     while (*at != b)
         at = &(*at)->page_next[page_side(*at, page)];
     *at = b->page_next[side];
-    for (struct block *o = p->first; o; o = o->page_next[page_side(o, page)]) {
-        unsigned first, last;
-        page_span(o, page_side(o, page), &first, &last);
-        lines |= lines_of(first, last);
-    }
-    p->lines = lines;
     if (!p->first) {
         bool writable;
         uint8_t *flags;
@@ -169,6 +163,16 @@ static void page_remove(struct block_cache *k, struct block *b, unsigned side)
         *slot = p->next;
         p->next = k->free_pages;
         k->free_pages = p;
+    }
+}
+
+static void count_lines(struct code_page *p)
+{
+    p->lines = 0;
+    for (struct block *b = p->first; b; b = b->page_next[page_side(b, p->paddr)]) {
+        unsigned first, last;
+        page_span(b, page_side(b, p->paddr), &first, &last);
+        p->lines |= lines_of(first, last);
     }
 }
 
@@ -505,6 +509,9 @@ static void invalidate_page(struct block_cache *k, uint64_t paddr, uint64_t len)
         if (overlaps(b, page, first, last))
             drop(k, b);
     }
+    p = *page_slot(k, page);
+    if (p)
+        count_lines(p);
 }
 
 void blocks_invalidate(struct block_cache *k, uint64_t paddr, uint64_t len)
