@@ -380,6 +380,7 @@ static void list_states(struct pc *p)
     add_state(p, "ide.pci", &pci_func_table, &p->ide.pci.s);
     add_state(p, "vga", &vga_table, &p->vga.s);
     add_state(p, "vga.pci", &pci_func_table, &p->vga.pci.s);
+    add_state(p, "vga.memory", &vga_vram_table, p->vga.vram);
 }
 
 static void describe_board(struct pc *p)
