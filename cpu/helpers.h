@@ -181,4 +181,44 @@ uop_helper h_fnstenv;
 uop_helper h_frstor;
 uop_helper h_fnsave;
 
+/* Their quick forms (x87_quick.c). */
+uop_helper q_fadd_st0;
+uop_helper q_fadd_sti;
+uop_helper q_fadd_pop;
+uop_helper q_fadd_m32;
+uop_helper q_fadd_m64;
+uop_helper q_fmul_st0;
+uop_helper q_fmul_sti;
+uop_helper q_fmul_pop;
+uop_helper q_fmul_m32;
+uop_helper q_fmul_m64;
+uop_helper q_fsub_st0;
+uop_helper q_fsub_sti;
+uop_helper q_fsub_pop;
+uop_helper q_fsub_m32;
+uop_helper q_fsub_m64;
+uop_helper q_fsubr_st0;
+uop_helper q_fsubr_sti;
+uop_helper q_fsubr_pop;
+uop_helper q_fsubr_m32;
+uop_helper q_fsubr_m64;
+uop_helper q_fdiv_st0;
+uop_helper q_fdiv_sti;
+uop_helper q_fdiv_pop;
+uop_helper q_fdiv_m32;
+uop_helper q_fdiv_m64;
+uop_helper q_fdivr_st0;
+uop_helper q_fdivr_sti;
+uop_helper q_fdivr_pop;
+uop_helper q_fdivr_m32;
+uop_helper q_fdivr_m64;
+uop_helper q_fld_m32;
+uop_helper q_fld_m64;
+uop_helper q_fild_m32;
+uop_helper q_fld_sti;
+uop_helper q_fxch;
+uop_helper q_fst_sti;
+uop_helper q_fst_m32;
+uop_helper q_fst_m64;
+
 #endif

@@ -36,6 +36,13 @@ OP(CALLF)
     NEXT;
 }
 
+OP(X87)
+{
+    if (UNLIKELY(!u->helper(c, u)))
+        return interp_fault(c); /* it has marked */
+    NEXT;
+}
+
 OP(CALLQ)
 {
     u->helper(c, u);

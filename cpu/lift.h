@@ -37,7 +37,7 @@ struct lift_arg {
     unsigned n;       /* a number: ALU operation, condition, size … */
     uop_helper *help; /* lifter `help`: the C function that is the instruction */
     const void *vec;  /* lifters of lift_vec.c: function by row, type in vec.h */
-    const void *x87;  /* lifters of lift_x87.c: function by row, type in x87.h */
+    uop_helper *x87;  /* lifter `x87`: the quick form of `help` (x87_quick.c), or NULL */
 };
 
 typedef void lift_fn(struct lift *l);

@@ -104,8 +104,9 @@ struct uop {
     X(PUSH64) X(PUSH32) X(PUSHI64) X(PUSHI32) X(POP64) X(POP32)                              \
     /* Helper that may fault, or look at rip; helper that may fault, but looks at neither rip\
      * nor flags; helper that does neither (aux: flags that it always sets; scale: 1 if it   \
-     * depends on flags) */                                                                  \
-    X(HELP) X(CALLF) X(CALLQ)                                                                \
+     * depends on flags); x87 helper that may fault, touches no flag and has all it needs in \
+     * the uop, an address too (x87.h) */                                                    \
+    X(HELP) X(CALLF) X(CALLQ) X(X87)                                                         \
     /* Fault with vector imm; #UD of an instruction that has no row */                       \
     X(RAISE) X(UNKNOWN)                                                                      \
     /* #GP(0) unless a, or imm2 from the block's start cut to `size`, is a valid target */   \

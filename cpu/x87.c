@@ -24,12 +24,23 @@ bool x87_pending(struct cpu *c)
     return true;
 }
 
-bool x87_stack_fault(struct cpu *c, bool overflow)
+void x87_pend(struct cpu *c, const struct uop *u)
 {
-    unsigned w = (c->s.fsw & ~FSW_C1) | FSW_SF | FP_INVALID | (overflow ? FSW_C1 : 0);
-    bool masked = c->s.fcw & FP_INVALID;
-    c->s.fsw = (uint16_t)(masked ? w : w | FSW_ES | FSW_B);
-    return masked;
+    c->s.fsw |= FSW_ES | FSW_B;
+    c->s.fop = u->aux & X87_FOP;
+    if (u->aux & X87_MEM) {
+        c->s.fdp = c->s.r[R_T0];
+        c->s.fds = c->s.seg[u->seg].sel;
+    }
+}
+
+bool x87_stack_fault(struct cpu *c, const struct uop *u, bool overflow)
+{
+    c->s.fsw = (uint16_t)((c->s.fsw & ~FSW_C1) | FSW_SF | FP_INVALID | (overflow ? FSW_C1 : 0));
+    if (c->s.fcw & FP_INVALID)
+        return true;
+    x87_pend(c, u);
+    return false;
 }
 
 void x87_update_es(struct cpu *c)
@@ -82,11 +93,11 @@ static NOINLINE void arith_slow(struct cpu *c, const struct uop *u, unsigned to,
     struct f80 r = F80_INDEFINITE;
     bool write;
     if (x87_empty(c, 0) || x87_empty(c, u->a)) {
-        write = x87_stack_fault(c, false);
+        write = x87_stack_fault(c, u, false);
     } else {
         struct fp x = x87_context(c);
-        r = arith(&x, u->scale, x87_get(c, 0), x87_get(c, u->a));
-        write = x87_raise(c, &x);
+        r = arith(&x, u->dst, x87_get(c, 0), x87_get(c, u->a));
+        write = x87_raise(c, u, &x);
     }
     if (write) {
         x87_set(c, to, r);
@@ -102,7 +113,7 @@ static inline bool arith_regs(struct cpu *c, const struct uop *u, unsigned to, b
     x87_note(c, u);
     if (LIKELY(!x87_empty(c, 0) && !x87_empty(c, u->a))) {
         struct f80 r;
-        unsigned bits = fast_arith(c, &r, u->scale, x87_get(c, 0), x87_get(c, u->a));
+        unsigned bits = fast_arith(c, &r, u->dst, x87_get(c, 0), x87_get(c, u->a));
         if (LIKELY(bits != X87_SLOW)) {
             x87_put(c, to, r);
             x87_fast_raise(c, bits);
@@ -136,19 +147,19 @@ static NOINLINE bool arith_mem_slow(struct cpu *c, const struct uop *u, struct f
     struct f80 r = F80_INDEFINITE;
     bool write;
     if (x87_empty(c, 0)) {
-        write = x87_stack_fault(c, false);
+        write = x87_stack_fault(c, u, false);
     } else {
         struct fp x = x87_context(c);
         struct f80 a = x87_get(c, 0);
         if (den) {
             /* Invalid and zero divide go before it, and it goes before the rest. */
             struct fpn n = f80_unpack(a);
-            if (!fp_is_nan(&n) && !(u->scale == X87_DIVR && n.kind == K_ZERO))
+            if (!fp_is_nan(&n) && !(u->dst == X87_DIVR && n.kind == K_ZERO))
                 x.flags = FP_DENORMAL;
         }
         if (!(x.flags & ~x.masks))
-            r = arith(&x, u->scale, a, m);
-        write = x87_raise(c, &x);
+            r = arith(&x, u->dst, a, m);
+        write = x87_raise(c, u, &x);
     }
     if (write)
         x87_set(c, 0, r);
@@ -161,7 +172,7 @@ static inline bool arith_mem(struct cpu *c, const struct uop *u, struct f80 m, b
     struct f80 r;
     if (UNLIKELY(den || x87_empty(c, 0)))
         return arith_mem_slow(c, u, m, den);
-    unsigned bits = fast_arith(c, &r, u->scale, x87_get(c, 0), m);
+    unsigned bits = fast_arith(c, &r, u->dst, x87_get(c, 0), m);
     if (UNLIKELY(bits == X87_SLOW))
         return arith_mem_slow(c, u, m, den);
     x87_put(c, 0, r);
@@ -201,7 +212,7 @@ bool h_fiarith_m32(struct cpu *c, const struct uop *u)
     return x87_begin(c) && x87_load(c, u, 4, &v) && arith_mem(c, u, i64_to_f80((int32_t)v), false);
 }
 
-/* ---- Comparison. u->scale: the number of pops in its low bits, and X87_QUIET ---- */
+/* ---- Comparison. u->dst: the number of pops in its low bits, and X87_QUIET ---- */
 
 static const uint16_t order_codes[] = {[FP_LESS] = FSW_C0,
                                        [FP_EQUAL] = FSW_C3,
@@ -225,23 +236,23 @@ static bool compare_with(struct cpu *c, const struct uop *u, bool missing, struc
     struct f80 a = x87_get(c, 0);
     if (LIKELY(!missing && !den && f80_easy(a) && f80_easy(b))) {
         set_codes(c, order_codes[order_easy(a, b)]);
-        pops(c, u->scale & 3);
+        pops(c, u->dst & 3);
         return true;
     }
     enum fp_order order = FP_UNORDERED;
     bool write;
     if (UNLIKELY(missing)) {
-        write = x87_stack_fault(c, false);
+        write = x87_stack_fault(c, u, false);
     } else {
         struct fp x = x87_context(c);
-        order = f80_compare(&x, a, b, u->scale & X87_QUIET);
+        order = f80_compare(&x, a, b, u->dst & X87_QUIET);
         if (den && order != FP_UNORDERED)
             x.flags |= FP_DENORMAL;
-        write = x87_raise(c, &x);
+        write = x87_raise(c, u, &x);
     }
     set_codes(c, order_codes[order]); /* whatever is unmasked */
     if (write)
-        pops(c, u->scale & 3);
+        pops(c, u->dst & 3);
     return true;
 }
 
@@ -302,19 +313,19 @@ bool h_fcomi(struct cpu *c, const struct uop *u)
     bool write = true;
     struct f80 a = x87_get(c, 0), b = x87_get(c, u->a);
     if (x87_empty(c, 0) || x87_empty(c, u->a)) {
-        write = x87_stack_fault(c, false);
+        write = x87_stack_fault(c, u, false);
     } else if (LIKELY(f80_easy(a) && f80_easy(b))) {
         order = order_easy(a, b);
     } else {
         struct fp x = x87_context(c);
-        order = f80_compare(&x, a, b, u->scale & X87_QUIET);
+        order = f80_compare(&x, a, b, u->dst & X87_QUIET);
         unsigned c1 = c->s.fsw & FSW_C1; /* which stays */
-        write = x87_raise(c, &x);
+        write = x87_raise(c, u, &x);
         c->s.fsw |= (uint16_t)c1;
     }
     flags_set_arith(c, zpc[order]); /* whatever is unmasked */
     if (write)
-        pops(c, u->scale & 3);
+        pops(c, u->dst & 3);
     return true;
 }
 
@@ -349,11 +360,11 @@ static inline bool unary(struct cpu *c, const struct uop *u,
     struct f80 r = F80_INDEFINITE;
     bool write;
     if (x87_empty(c, 0)) {
-        write = x87_stack_fault(c, false);
+        write = x87_stack_fault(c, u, false);
     } else {
         struct fp x = x87_context(c);
         r = fn(&x, x87_get(c, 0));
-        write = x87_raise(c, &x);
+        write = x87_raise(c, u, &x);
     }
     if (write)
         x87_set(c, 0, r);
@@ -407,11 +418,11 @@ static bool binary_pop(struct cpu *c, const struct uop *u,
     struct f80 r = F80_INDEFINITE;
     bool write;
     if (x87_empty(c, 0) || x87_empty(c, 1)) {
-        write = x87_stack_fault(c, false);
+        write = x87_stack_fault(c, u, false);
     } else {
         struct fp x = x87_context(c);
         r = fn(&x, x87_get(c, 0), x87_get(c, 1));
-        write = x87_raise(c, &x);
+        write = x87_raise(c, u, &x);
     }
     if (write) {
         x87_set(c, 1, r);
@@ -448,18 +459,18 @@ bool h_fscale(struct cpu *c, const struct uop *u)
     struct f80 r = F80_INDEFINITE;
     bool write;
     if (x87_empty(c, 0) || x87_empty(c, 1)) {
-        write = x87_stack_fault(c, false);
+        write = x87_stack_fault(c, u, false);
     } else {
         struct fp x = x87_context(c);
         r = f80_scale(&x, x87_get(c, 0), x87_get(c, 1));
-        write = x87_raise(c, &x);
+        write = x87_raise(c, u, &x);
     }
     if (write)
         x87_set(c, 0, r);
     return true;
 }
 
-/* FPREM; FPREM1 with u->scale 1. The quotient's bits 2, 1, 0 go to C0, C3, C1. */
+/* FPREM; FPREM1 with u->dst 1. The quotient's bits 2, 1, 0 go to C0, C3, C1. */
 bool h_fprem(struct cpu *c, const struct uop *u)
 {
     if (!x87_begin(c))
@@ -469,11 +480,11 @@ bool h_fprem(struct cpu *c, const struct uop *u)
     unsigned q = FP_NO_QUOTIENT;
     bool partial = false, write;
     if (x87_empty(c, 0) || x87_empty(c, 1)) {
-        write = x87_stack_fault(c, false);
+        write = x87_stack_fault(c, u, false);
     } else {
         struct fp x = x87_context(c);
-        r = f80_remainder(&x, x87_get(c, 0), x87_get(c, 1), u->scale, &q, &partial);
-        write = x87_raise(c, &x);
+        r = f80_remainder(&x, x87_get(c, 0), x87_get(c, 1), u->dst, &q, &partial);
+        write = x87_raise(c, u, &x);
     }
     c->s.fsw = (uint16_t)((c->s.fsw & ~FSW_C2) | (partial ? FSW_C2 : 0));
     if (q != FP_NO_QUOTIENT)
@@ -494,11 +505,11 @@ static void replace_and_push(struct cpu *c, struct f80 first, struct f80 second)
 }
 
 /* Is there an operand in ST(0) and room for one more? */
-static bool room(struct cpu *c, bool *write)
+static bool room(struct cpu *c, const struct uop *u, bool *write)
 {
     if (!x87_empty(c, 0) && x87_empty(c, 7))
         return true;
-    *write = x87_stack_fault(c, !x87_empty(c, 0));
+    *write = x87_stack_fault(c, u, !x87_empty(c, 0));
     return false;
 }
 
@@ -509,17 +520,17 @@ bool h_fxtract(struct cpu *c, const struct uop *u)
     x87_note(c, u);
     struct f80 exponent = F80_INDEFINITE, fraction = F80_INDEFINITE;
     bool write;
-    if (room(c, &write)) {
+    if (room(c, u, &write)) {
         struct fp x = x87_context(c);
         exponent = f80_extract(&x, x87_get(c, 0), &fraction);
-        write = x87_raise(c, &x);
+        write = x87_raise(c, u, &x);
     }
     if (write)
         replace_and_push(c, exponent, fraction);
     return true;
 }
 
-/* The sine in ST(0) and the cosine above it; or for FPTAN (u->scale 1) the tangent and 1.0. */
+/* The sine in ST(0) and the cosine above it; or for FPTAN (u->dst 1) the tangent and 1.0. */
 bool h_fsincos(struct cpu *c, const struct uop *u)
 {
     if (!x87_begin(c))
@@ -527,13 +538,13 @@ bool h_fsincos(struct cpu *c, const struct uop *u)
     x87_note(c, u);
     struct f80 first = F80_INDEFINITE, second = F80_INDEFINITE;
     bool write, done = true;
-    if (room(c, &write)) {
+    if (room(c, u, &write)) {
         struct fp x = x87_context(c);
         struct f80 a = x87_get(c, 0);
-        done = u->scale ? f80_tan(&x, a, &first) : f80_sincos(&x, a, &first, &second);
-        if (u->scale) /* a NaN fills both places */
+        done = u->dst ? f80_tan(&x, a, &first) : f80_sincos(&x, a, &first, &second);
+        if (u->dst) /* a NaN fills both places */
             second = (first.exp & 0x7fff) == 0x7fff ? first : i64_to_f80(1);
-        write = x87_raise(c, &x) && done;
+        write = x87_raise(c, u, &x) && done;
     }
     c->s.fsw = (uint16_t)((c->s.fsw & ~FSW_C2) | (done ? 0 : FSW_C2));
     if (write)
@@ -541,7 +552,7 @@ bool h_fsincos(struct cpu *c, const struct uop *u)
     return true;
 }
 
-/* FSIN; FCOS with u->scale 1. */
+/* FSIN; FCOS with u->dst 1. */
 bool h_fsin(struct cpu *c, const struct uop *u)
 {
     if (!x87_begin(c))
@@ -550,12 +561,12 @@ bool h_fsin(struct cpu *c, const struct uop *u)
     struct f80 r = F80_INDEFINITE;
     bool write, done = true;
     if (x87_empty(c, 0)) {
-        write = x87_stack_fault(c, false);
+        write = x87_stack_fault(c, u, false);
     } else {
         struct fp x = x87_context(c);
         struct f80 a = x87_get(c, 0);
-        done = f80_sincos(&x, a, u->scale ? NULL : &r, u->scale ? &r : NULL);
-        write = x87_raise(c, &x) && done;
+        done = f80_sincos(&x, a, u->dst ? NULL : &r, u->dst ? &r : NULL);
+        write = x87_raise(c, u, &x) && done;
     }
     c->s.fsw = (uint16_t)((c->s.fsw & ~FSW_C2) | (done ? 0 : FSW_C2));
     if (write)

@@ -1,12 +1,15 @@
 /* The x87 unit: its register stack, status word and exceptions (SDM 1 8). Shared by the files
  * x87*.c and fpstate.c; the helpers themselves are declared in helpers.h.
  *
- * What lift_x87() gives a helper, beyond lift_call()'s: u->scale is the row's argument, u->a the i
- * of ST(i), u->imm the 11 bits of FOP, and u->aux has X87_MEM and, where segmentation adds nothing
- * to the offset in r[R_T0], X87_FLAT.
+ * What lift_x87() gives a helper, beyond lift_call()'s: u->dst is the row's argument, u->a the i of
+ * ST(i) (register forms), and u->aux the 11 bits of FOP with X87_MEM and, where segmentation adds
+ * nothing to the offset in r[R_T0], X87_FLAT.
+ *
+ * FIP and FCS are those of the last instruction. FOP, FDP and FDS are written only with an unmasked
+ * exception, as late processors do (SDM 1 8.1.8, 8.1.9): that is when they mean something.
  *
  * The order of every helper: x87_begin() (a pending exception goes first), memory accesses,
- * x87_note() (FIP, FDP, FOP), and only then changes. */
+ * x87_note() (FIP), and only then changes. */
 #ifndef ISHI_CPU_X87_H
 #define ISHI_CPU_X87_H
 
@@ -27,13 +30,14 @@
 #define FCW_WRITABLE 0x1f3fu
 #define FCW_INIT     0x037fu
 
-#define X87_MEM  1u
-#define X87_FLAT 2u
+#define X87_FOP  0x07ffu
+#define X87_MEM  0x8000u
+#define X87_FLAT 0x4000u
 
 /* Arithmetic, by the /digit of D8; FCOM and FCOMP (2, 3) are not among them. */
 enum x87_op { X87_ADD, X87_MUL, X87_SUB = 4, X87_SUBR, X87_DIV, X87_DIVR };
 
-/* u->scale of comparisons: or'ed to the number of pops; of integer stores: to the pop. */
+/* u->dst of comparisons: or'ed to the number of pops; of integer stores: to the pop. */
 #define X87_QUIET    0x10u
 #define X87_TRUNCATE 0x20u
 
@@ -53,12 +57,10 @@ static inline void x87_note(struct cpu *c, const struct uop *u)
 {
     c->s.fip = c->s.rip;
     c->s.fcs = c->s.seg[SEG_CS].sel;
-    c->s.fop = (uint16_t)u->imm;
-    if (u->aux & X87_MEM) {
-        c->s.fdp = c->s.r[R_T0];
-        c->s.fds = c->s.seg[u->seg].sel;
-    }
 }
+
+/* An unmasked exception: it is pending, and its instruction's operand on record. */
+void x87_pend(struct cpu *c, const struct uop *u);
 
 static inline struct fp x87_context(const struct cpu *c)
 {
@@ -120,20 +122,20 @@ static inline void x87_push(struct cpu *c, struct f80 v)
 }
 
 /* Brings what an operation raised into the status word. False: it may not leave a result. */
-static inline bool x87_raise(struct cpu *c, const struct fp *x)
+static inline bool x87_raise(struct cpu *c, const struct uop *u, const struct fp *x)
 {
     unsigned w = (c->s.fsw & ~FSW_C1) | x->flags;
     if (x->rounded_up)
         w |= FSW_C1;
     unsigned bad = x->flags & ~x->masks & 0x3fu;
-    if (UNLIKELY(bad))
-        w |= FSW_ES | FSW_B;
     c->s.fsw = (uint16_t)w;
+    if (UNLIKELY(bad))
+        x87_pend(c, u);
     return !(bad & FP_PRE);
 }
 
 /* Stack overflow or underflow. True: masked, go on with the indefinite. */
-bool x87_stack_fault(struct cpu *c, bool overflow);
+bool x87_stack_fault(struct cpu *c, const struct uop *u, bool overflow);
 
 /* Recomputes ES and B after FSW or FCW were loaded, and FERR#. */
 void x87_update_es(struct cpu *c);

@@ -12,7 +12,7 @@ static __attribute__((noinline)) bool push_special(struct cpu *c, const struct u
                                                    bool den)
 {
     if ((!x87_empty(c, 7))) {
-        if (x87_stack_fault(c, true))
+        if (x87_stack_fault(c, u, true))
             x87_push(c, F80_INDEFINITE);
         return true;
     }
@@ -24,7 +24,7 @@ static __attribute__((noinline)) bool push_special(struct cpu *c, const struct u
         v.sig |= F80_QUIET;
     }
     /* A denormal is loaded even if its exception is unmasked. */
-    x87_raise(c, &x);
+    x87_raise(c, u, &x);
     if ((!(x.flags & ~x.masks & FP_INVALID)))
         x87_push(c, v);
     return true;
@@ -67,7 +67,7 @@ static bool push_exact(struct cpu *c, const struct uop *u, struct f80 v)
     if (LIKELY(x87_empty(c, 7))) {
         c->s.fsw &= (uint16_t)~FSW_C1;
         x87_push(c, v);
-    } else if (x87_stack_fault(c, true)) {
+    } else if (x87_stack_fault(c, u, true)) {
         x87_push(c, F80_INDEFINITE);
     }
     return true;
@@ -114,7 +114,7 @@ bool h_fbld(struct cpu *c, const struct uop *u)
     return push_exact(c, u, r);
 }
 
-/* ---- Stores. u->scale: pop ---- */
+/* ---- Stores. u->dst: pop ---- */
 
 /* The exceptions of a store to memory, and with them whether it may happen: what x87_raise() does,
  * in two steps, for the memory access comes between. */
@@ -130,8 +130,8 @@ static inline bool store_allowed(struct fp *x)
 static inline bool store_done(struct cpu *c, const struct uop *u, const struct fp *x, bool stored)
 {
     x87_note(c, u);
-    x87_raise(c, x);
-    if (stored && u->scale)
+    x87_raise(c, u, x);
+    if (stored && u->dst)
         x87_pop(c);
     return true;
 }
@@ -143,7 +143,7 @@ static bool store_missing(struct cpu *c, const struct uop *u, unsigned size, uin
     if (masked && !x87_store(c, u, size, indefinite))
         return false;
     x87_note(c, u);
-    if (x87_stack_fault(c, false) && u->scale)
+    if (x87_stack_fault(c, u, false) && u->dst)
         x87_pop(c);
     return true;
 }
@@ -155,7 +155,7 @@ static inline bool store_fast(struct cpu *c, const struct uop *u, unsigned size,
         return false;
     x87_note(c, u);
     x87_fast_raise(c, bits);
-    if (u->scale)
+    if (u->dst)
         x87_pop(c);
     return true;
 }
@@ -214,7 +214,7 @@ static bool store_ten_missing(struct cpu *c, const struct uop *u, struct f80 ind
     x.flags = FP_INVALID;
     if (!store_ten(c, u, &x, indefinite.sig, indefinite.exp))
         return false;
-    x87_stack_fault(c, false);
+    x87_stack_fault(c, u, false);
     return true;
 }
 
@@ -229,10 +229,10 @@ bool h_fstp_m80(struct cpu *c, const struct uop *u)
     return store_ten(c, u, &x, v.sig, v.exp);
 }
 
-/* FIST, FISTP; FISTTP (X87_TRUNCATE in u->scale) cuts off. */
+/* FIST, FISTP; FISTTP (X87_TRUNCATE in u->dst) cuts off. */
 static inline enum fp_round integer_round(const struct fp *x, const struct uop *u)
 {
-    return u->scale & X87_TRUNCATE ? FP_ZERO : x->round;
+    return u->dst & X87_TRUNCATE ? FP_ZERO : x->round;
 }
 
 static inline bool store_integer(struct cpu *c, const struct uop *u, struct fp *x, unsigned size,

@@ -10,12 +10,12 @@ static void clear_c1(struct cpu *c)
 }
 
 /* Pushes v, or its stack fault's answer. */
-static void push_value(struct cpu *c, struct f80 v)
+static void push_value(struct cpu *c, const struct uop *u, struct f80 v)
 {
     if (LIKELY(x87_empty(c, 7))) {
         clear_c1(c);
         x87_push(c, v);
-    } else if (x87_stack_fault(c, true)) {
+    } else if (x87_stack_fault(c, u, true)) {
         x87_push(c, F80_INDEFINITE);
     }
 }
@@ -26,15 +26,15 @@ bool h_fld_sti(struct cpu *c, const struct uop *u)
         return false;
     x87_note(c, u);
     if (UNLIKELY(x87_empty(c, u->a))) {
-        if (x87_stack_fault(c, false))
+        if (x87_stack_fault(c, u, false))
             x87_push(c, F80_INDEFINITE);
         return true;
     }
-    push_value(c, x87_get(c, u->a));
+    push_value(c, u, x87_get(c, u->a));
     return true;
 }
 
-/* u->scale: 1 pops; 2 is the alias D9 D8 of FSTP, to which an empty ST(0) is no error: it pops
+/* u->dst: 1 pops; 2 is the alias D9 D8 of FSTP, to which an empty ST(0) is no error: it pops
  * only. */
 bool h_fst_sti(struct cpu *c, const struct uop *u)
 {
@@ -45,14 +45,14 @@ bool h_fst_sti(struct cpu *c, const struct uop *u)
     if (LIKELY(!x87_empty(c, 0))) {
         clear_c1(c);
         x87_set(c, u->a, v);
-    } else if (u->scale == 2) {
+    } else if (u->dst == 2) {
         clear_c1(c);
-    } else if (x87_stack_fault(c, false)) {
+    } else if (x87_stack_fault(c, u, false)) {
         x87_set(c, u->a, F80_INDEFINITE);
     } else {
         return true;
     }
-    if (u->scale)
+    if (u->dst)
         x87_pop(c);
     return true;
 }
@@ -64,7 +64,7 @@ bool h_fxch(struct cpu *c, const struct uop *u)
     x87_note(c, u);
     struct f80 a = x87_get(c, 0), b = x87_get(c, u->a);
     if (UNLIKELY(x87_empty(c, 0) || x87_empty(c, u->a))) {
-        if (!x87_stack_fault(c, false))
+        if (!x87_stack_fault(c, u, false))
             return true;
         a = x87_empty(c, 0) ? F80_INDEFINITE : a;
         b = x87_empty(c, u->a) ? F80_INDEFINITE : b;
@@ -76,7 +76,7 @@ bool h_fxch(struct cpu *c, const struct uop *u)
     return true;
 }
 
-/* u->scale: 0..3 B, E, BE, U; 4..7 their negations. */
+/* u->dst: 0..3 B, E, BE, U; 4..7 their negations. */
 bool h_fcmov(struct cpu *c, const struct uop *u)
 {
     static const uint8_t condition[] = {2, 4, 6, 10, 3, 5, 7, 11};
@@ -84,16 +84,16 @@ bool h_fcmov(struct cpu *c, const struct uop *u)
         return false;
     x87_note(c, u);
     if (x87_empty(c, 0) || x87_empty(c, u->a)) {
-        if (x87_stack_fault(c, false))
+        if (x87_stack_fault(c, u, false))
             x87_set(c, 0, F80_INDEFINITE);
         return true;
     }
-    if (flags_cond(c, condition[u->scale]))
+    if (flags_cond(c, condition[u->dst]))
         x87_set(c, 0, x87_get(c, u->a));
     return true;
 }
 
-/* FFREE; FFREEP with u->scale 1. */
+/* FFREE; FFREEP with u->dst 1. */
 bool h_ffree(struct cpu *c, const struct uop *u)
 {
     if (!x87_begin(c))
@@ -101,19 +101,19 @@ bool h_ffree(struct cpu *c, const struct uop *u)
     x87_note(c, u);
     clear_c1(c);
     c->s.ftw &= (uint8_t) ~(1u << x87_index(c, u->a));
-    if (u->scale)
+    if (u->dst)
         x87_pop(c);
     return true;
 }
 
-/* FINCSTP, FDECSTP: u->scale is what TOP grows by. */
+/* FINCSTP, FDECSTP: u->dst is what TOP grows by. */
 bool h_fincstp(struct cpu *c, const struct uop *u)
 {
     if (!x87_begin(c))
         return false;
     x87_note(c, u);
     clear_c1(c);
-    x87_turn(c, u->scale);
+    x87_turn(c, u->dst);
     return true;
 }
 
@@ -131,7 +131,7 @@ bool h_fwait(struct cpu *c, const struct uop *u)
     return x87_begin(c);
 }
 
-/* The constants, rounded to 64 bits as RC says (SDM 1 8.3.8): u->scale is 0 for FLD1 … 6 for FLDZ,
+/* The constants, rounded to 64 bits as RC says (SDM 1 8.3.8): u->dst is 0 for FLD1 … 6 for FLDZ,
  * as D9 E8 to EE. */
 bool h_fldc(struct cpu *c, const struct uop *u)
 {
@@ -152,9 +152,9 @@ bool h_fldc(struct cpu *c, const struct uop *u)
     if (!x87_begin(c))
         return false;
     x87_note(c, u);
-    unsigned round = c->s.fcw >> 10 & 3, n = u->scale;
+    unsigned round = c->s.fcw >> 10 & 3, n = u->dst;
     bool up = !constants[n].exact && (round == FP_NEAREST ? constants[n].near : round == FP_UP);
-    push_value(c, (struct f80){constants[n].sig + up, constants[n].exp});
+    push_value(c, u, (struct f80){constants[n].sig + up, constants[n].exp});
     return true;
 }
 
