@@ -195,6 +195,11 @@ static uint8_t tlb_context(const struct cpu *c)
     return ac && (s->cr4 & CR4_SMAP) ? TLB_SUPER_AC : TLB_SUPER;
 }
 
+void cpu_rights_changed(struct cpu *c)
+{
+    c->tlb_ctx = tlb_context(c);
+}
+
 void cpu_mode_changed(struct cpu *c)
 {
     const struct cpu_state *s = &c->s;

@@ -319,6 +319,8 @@ void cpu_free(struct cpu *c);
 void cpu_reset(struct cpu *c, bool init);
 /* Recomputes what is derived from the mode. Cheap. */
 void cpu_mode_changed(struct cpu *c);
+/* The part of it that follows EFLAGS.AC alone. */
+void cpu_rights_changed(struct cpu *c);
 /* From any thread: wants the CPU's attention at its next instruction boundary. */
 void cpu_request(struct cpu *c, uint32_t req);
 

@@ -97,7 +97,7 @@ static bool set_ac(struct cpu *c, bool on)
     if (c->cpl > 0)
         return op_undefined(c, "CLAC or STAC outside level 0");
     c->s.rflags = (c->s.rflags & ~(uint64_t)EF_AC) | (on ? EF_AC : 0);
-    cpu_mode_changed(c);
+    cpu_rights_changed(c);
     return true;
 }
 

@@ -36,6 +36,9 @@ bool h_syscall(struct cpu *c, const struct uop *u)
     s->r[R_11] = flags & ~(uint64_t)EF_RF;
     load(c, cs, (uint16_t)((cs & 0xfffc) + 8), 0, true);
     c->next_rip = s->lstar;
+    /* TF that is masked away does not trap in the kernel's first instruction */
+    if (s->fmask & EF_TF)
+        s->stepping = 0;
     flags_set(c, flags & ~(s->fmask | EF_RF));
     cpu_mode_changed(c);
     return true;
