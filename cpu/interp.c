@@ -106,12 +106,29 @@ OP(TARGET_R)
     NEXT;
 }
 
+/* Blocks in a code segment that is not flat are not linked: the same bytes may be reached through
+ * another base, and their end may lie beyond the limit. The jump cache takes them on. */
+static const struct uop *segment_next(struct cpu *c, uint32_t key)
+{
+    const struct seg *cs = &c->s.seg[SEG_CS];
+    uint64_t ip = R(R_IP), la = (uint32_t)(ip + cs->base);
+    const struct jump_entry *e = &c->jump[jump_hash(la)];
+    struct block *n = e->block;
+    if (e->la == la && e->stamp == c->tlb->generation && n->key == key &&
+        ip + n->bytes - 1 <= cs->limit && interp_enter(c, n))
+        return n->uops;
+    return interp_leave_at(c, ip);
+}
+
 const struct uop *interp_exit(struct cpu *c, const struct uop *u, unsigned which, uint64_t old)
 {
     struct block *b = c->block;
     const struct seg *cs = &c->s.seg[SEG_CS];
     uint64_t to = R(R_IP);
-    if (which && !(b->key & KEY_FLAT_CS) && (b->key & KEY_CODE) != ISA_64 && to > cs->limit) {
+    bool limited = !(b->key & KEY_FLAT_CS) && (b->key & KEY_CODE) != ISA_64;
+    if (limited && (!which || to <= cs->limit))
+        return segment_next(c, b->key);
+    if (limited) {
         R(R_IP) = old;
         c->s.icount -= b->insns;
         interp_mark(c, u);
@@ -135,6 +152,13 @@ const struct uop *interp_leave_at(struct cpu *c, uint64_t rip)
     c->link_from = NULL;
     c->leave = LEAVE_NEXT;
     return NULL;
+}
+
+const struct uop *interp_segment_to(struct cpu *c, uint64_t to)
+{
+    c->s.icount += c->block->insns;
+    R(R_IP) = to;
+    return segment_next(c, c->block->key);
 }
 
 OP(EXIT)
@@ -277,11 +301,8 @@ enum interp_leave interp_run(struct cpu *c, struct block *b)
     c->block = b;
     c->link_from = NULL;
     c->trail[c->trail_at++ & (TRAIL - 1)] = c->s.seg[SEG_CS].base + c->s.rip;
-    if (ISHI_THREADED)
-        uop_table.fn[u->op](c, u, c->tlb->e[c->tlb_ctx], &uop_table);
-    else
-        while (u)
-            u = uop_table.fn[u->op](c, u, c->tlb->e[c->tlb_ctx], &uop_table);
+    while (u)
+        u = uop_table.fn[u->op](c, u, c->tlb->e[c->tlb_ctx], &uop_table);
     c->block = NULL;
     if (c->leave == LEAVE_FAULT) {
         c->s.icount += c->insn_index;

@@ -3,7 +3,7 @@
  * Where the compiler makes a call in tail position a jump, a handler ends by jumping to the next
  * one, with the CPU, the uop and two table bases in registers: threaded code without one huge
  * function. Elsewhere (no optimisation, sanitizers, WebAssembly) the same functions return the
- * next uop to a loop. */
+ * next uop to a loop; a threaded one may do that too, and the loop goes on with it. */
 #ifndef ISHI_CPU_INTERP_H
 #define ISHI_CPU_INTERP_H
 
@@ -114,5 +114,7 @@ static inline bool interp_enter(struct cpu *c, struct block *n)
     } while (0)
 
 const struct uop *interp_leave_at(struct cpu *c, uint64_t rip);
+/* The block is done and goes on at `to` in a code segment that is not flat. */
+const struct uop *interp_segment_to(struct cpu *c, uint64_t to);
 
 #endif

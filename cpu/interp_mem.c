@@ -386,9 +386,7 @@ OP(JMP_R)
         to = (uint32_t)to;
     else if (u->size == 2)
         to = (uint16_t)to;
-    if (UNLIKELY(u->aux)) { /* the CS base is not 0: la is not the offset */
-        c->s.icount += c->block->insns;
-        return interp_leave_at(c, to);
-    }
+    if (UNLIKELY(u->aux)) /* the CS base is not 0: la is not the offset */
+        return interp_segment_to(c, to);
     CHAIN_TO(to);
 }
