@@ -80,10 +80,10 @@ static const char *table_of(uint32_t error)
     return error & 2 ? "IDT" : error & 4 ? "LDT" : "GDT";
 }
 
-static void say_error(struct out *o, const struct fault *f)
+static void say_error(struct cpu *c, struct out *o, const struct fault *f)
 {
     uint32_t e = f->error;
-    if (!f->has_error)
+    if (!f->has_error || cpu_real(c)) /* real mode pushes none */
         return;
     if (f->vector == EXC_PF) {
         const char *what = e & 16 ? "fetching from" : e & 2 ? "writing to" : "reading from";
@@ -101,7 +101,7 @@ static void say_error(struct out *o, const struct fault *f)
 static void say_fault(struct cpu *c, struct out *o, const struct fault *f)
 {
     say(o, "%s", explain_vector(f->vector));
-    say_error(o, f);
+    say_error(c, o, f);
     say_why(o, f);
 }
 

@@ -238,6 +238,8 @@ static void show_table(struct cpu *c, char *buf, size_t size, uint64_t base, uin
             add(&t, "%04x  not mapped\n", at);
             break;
         }
+        if (step < sizeof d) /* a system descriptor's upper half, in long mode */
+            mmu_peek(c, base + at + step, d + step, sizeof d - step);
         if (!get_le64(d))
             continue;
         if (idt)
