@@ -16,7 +16,7 @@ const char *uop_name(unsigned op)
 }
 
 /* STAC and POPF change the set of translations. */
-#define TLB_AGAIN tlb = c->tlb->e[c->tlb_ctx]
+#define TLB_AGAIN (tlb = c->tlb->e[c->tlb_ctx], (void)tlb)
 
 OP(HELP)
 {

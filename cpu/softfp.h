@@ -52,7 +52,7 @@ f64 f64_div_slow(struct fp *x, f64 a, f64 b);
 f64 f64_sqrt_slow(struct fp *x, f64 a);
 /* a * b + c, rounded once. Of several NaNs the first wins, so a and b must come in the order of the
  * SDM's formula (VFMADD213: its second operand first). */
-f32 f32_fma(struct fp *x, f32 a, f32 b, f32 c);
+f32 f32_fma_slow(struct fp *x, f32 a, f32 b, f32 c);
 f64 f64_fma(struct fp *x, f64 a, f64 b, f64 c);
 /* The x87's operations. NaNs: the larger significand (SDM 1 table 4-7). */
 struct f80 f80_add(struct fp *x, struct f80 a, struct f80 b);

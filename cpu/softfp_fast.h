@@ -126,6 +126,19 @@ static inline f32 f32_sqrt(struct fp *x, f32 a)
     return f32_sqrt_slow(x, a);
 }
 
+/* The product is exact in binary64. The sum is rounded there and then to binary32, which is the
+ * same as one rounding unless the first one ends half way between two of binary32. */
+static inline f32 f32_fma(struct fp *x, f32 a, f32 b, f32 c)
+{
+    if (LIKELY(fp_fast(x) && f32_easy(a) && f32_easy(b) && f32_easy(c))) {
+        double sum = (double)f32_host(a) * f32_host(b) + f32_host(c);
+        f32 r = f32_guest((float)sum);
+        if (LIKELY(f32_clear(r) && (f64_guest(sum) & 0x1fffffff) != 0x10000000))
+            return r;
+    }
+    return f32_fma_slow(x, a, b, c);
+}
+
 static inline f64 f64_add(struct fp *x, f64 a, f64 b)
 {
     if (LIKELY(fp_fast(x) && f64_easy(a) && f64_easy(b))) {

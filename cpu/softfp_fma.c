@@ -62,7 +62,7 @@ static inline uint64_t fma_any(struct fp *x, uint64_t a, uint64_t b, uint64_t c,
     return fma_finite(x, &u, &v, &w, frac);
 }
 
-f32 f32_fma(struct fp *x, f32 a, f32 b, f32 c)
+f32 f32_fma_slow(struct fp *x, f32 a, f32 b, f32 c)
 {
     return (f32)fma_any(x, a, b, c, F32_FRAC);
 }
