@@ -15,7 +15,7 @@
 #define M_SSE2(X)    M_686(X) X(CLFSH) X(SSE) X(SSE2)
 #define M_V1(X)      M_SSE2(X) X(SYSCALL) X(NX) X(LM) X(PREFETCHW)
 #define M_V2(X)      M_V1(X) X(SSE3) X(SSSE3) X(SSE41) X(SSE42) X(CX16) X(POPCNT) X(LAHF64) \
-                     X(PCID) X(X2APIC) X(TSCDL) X(XSAVE) X(RDRAND) X(FSGSBASE) \
+                     X(PCID) X(X2APIC) X(TSCDL) X(XSAVE) X(RDRAND) X(FSGSBASE) X(FDPX) \
                      X(SMEP) X(SMAP) X(INVPCID) X(ERMS) X(RDSEED) X(UMIP) X(RDPID) X(XSAVEOPT) \
                      X(XSAVEC) X(XGETBV1) X(PDPE1GB) X(RDTSCP)
 #define M_V3(X)      M_V2(X) X(AVX) X(AVX2) X(FMA) X(F16C) X(BMI1) X(BMI2) X(LZCNT) X(MOVBE) X(ADX) \
