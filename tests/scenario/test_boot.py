@@ -98,7 +98,7 @@ def test_memtest_as_a_kernel(ishi, name):
 @pytest.mark.parametrize("console", ["serial", "screen"])
 def test_installer_asks_its_first_question(ishi, name, console):
     if console == "serial":
-        m = ishi(*kernel_args(name, "console=ttyS0 priority=low"), "--mem", "512M")
+        m = ishi(*kernel_args(name, "console=ttyS0"), "--mem", "1G")
     else:
-        m = ishi(*kernel_args(name, "vga=normal fb=false"), "--mem", "512M", "--display", "term")
-    m.expect("(?i)(main menu|select a language|choose language)", 3 * SLOW)
+        m = ishi(*kernel_args(name, "vga=normal fb=false"), "--mem", "1G", "--display", "term")
+    m.expect("(?i)(low memory mode|select a language|choose language)", 3 * SLOW)
