@@ -69,7 +69,7 @@ static bool set_cr0(struct cpu *c, uint64_t v)
         s->efer |= EFER_LMA;
     if (off)
         s->efer &= ~(uint64_t)EFER_LMA;
-    if (changed & (CR0_PG | CR0_PE | CR0_WP))
+    if (changed & (CR0_PG | CR0_WP)) /* PE alone: identity before and after */
         tlb_flush(c);
     cpu_mode_changed(c);
     return true;

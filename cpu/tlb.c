@@ -20,10 +20,16 @@ void tlb_init(struct tlb *t)
     t->listed_count = 0;
     memset(t->large, 0, sizeof t->large);
     t->huge = false;
+    t->globals = false;
 }
 
 void tlb_flush(struct cpu *c)
 {
+    /* few entries, as after a short stay in a mode: one by one */
+    if (c->tlb->clean && !c->tlb->globals && c->tlb->listed_count < TLB_SIZE / 4) {
+        tlb_flush_nonglobal(c);
+        return;
+    }
     tlb_init(c->tlb);
     c->tlb->generation++;
 }
@@ -50,6 +56,7 @@ void tlb_note(struct cpu *c, unsigned ctx, uint64_t la, unsigned shift, bool glo
     struct tlb *t = c->tlb;
     struct tlb_entry *e = tlb_slot(c, ctx, la);
     t->clean &= ~(1u << ctx);
+    t->globals = t->globals || global;
     if (!global && !e->listed) {
         e->listed = 1;
         t->listed[t->listed_count++] = (uint16_t)(e - &t->e[0][0]);

@@ -47,6 +47,7 @@ struct tlb {
      * are pieces of 1 GiB pages. */
     uint64_t large[TLB_LARGE / 64];
     bool huge;
+    bool globals; /* there may be global entries, which are not listed */
 };
 
 /* Notes that the set's slot for la takes an entry; to be called before it is filled. */
