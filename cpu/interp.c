@@ -120,11 +120,11 @@ static const struct uop *segment_next(struct cpu *c, uint32_t key)
     return interp_leave_at(c, ip);
 }
 
-const struct uop *interp_exit(struct cpu *c, const struct uop *u, unsigned which, uint64_t old)
+const struct uop *interp_exit(struct cpu *c, const struct uop *u, unsigned which)
 {
     struct block *b = c->block;
     const struct seg *cs = &c->s.seg[SEG_CS];
-    uint64_t to = R(R_IP);
+    uint64_t to = R(R_IP), old = (to - (which ? (uint64_t)u->imm2 : u->next)) & b->mask[which];
     bool limited = !(b->key & KEY_FLAT_CS) && (b->key & KEY_CODE) != ISA_64;
     if (limited && (!which || to <= cs->limit))
         return segment_next(c, b->key);

@@ -72,9 +72,10 @@ static inline const struct uop *interp_fault(struct cpu *c)
     return NULL;
 }
 
-/* The block is done and R_IP is where to go on: leaves, wanting a link for exit `which` if there is
- * none. `old`: R_IP of the block. Checks the CS limit for a taken branch. */
-const struct uop *interp_exit(struct cpu *c, const struct uop *u, unsigned which, uint64_t old);
+/* The block is done and R_IP is where to go on, u->next (0) or u->imm2 (1) from its beginning:
+ * leaves, wanting a link for exit `which` if there is none. Checks the CS limit for a taken branch.
+ */
+const struct uop *interp_exit(struct cpu *c, const struct uop *u, unsigned which);
 
 /* Begins block n at the offset that is in R_IP, if nothing speaks against it. */
 static inline bool interp_enter(struct cpu *c, struct block *n)
@@ -90,13 +91,12 @@ static inline bool interp_enter(struct cpu *c, struct block *n)
 #define CHAIN(which, where)                      \
     do {                                         \
         struct block *from_ = c->block;          \
-        uint64_t old_ = R(R_IP);                 \
         R(R_IP) = (where)&from_->mask[which];    \
         c->s.icount += from_->insns;             \
         struct block *to_ = from_->to[which];    \
         if (LIKELY(to_ && interp_enter(c, to_))) \
             GO(to_->uops);                       \
-        return interp_exit(c, u, which, old_);   \
+        return interp_exit(c, u, which);         \
     } while (0)
 
 /* Goes on at offset `where`, which is cut to the mode already, by the jump cache. */

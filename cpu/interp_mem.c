@@ -280,48 +280,39 @@ static NOINLINE const struct uop *bad_target(struct cpu *c, const struct uop *u)
 
 #define CANONICAL(v) (sext((v), 48) == (int64_t)(v))
 
-/* Pushes the return address: straight, else through the slow path. */
-#define PUSH_NEXT(bits, bytes)                                  \
-    uint64_t la = EA_PUSH##bits;                                \
-    const struct tlb_entry *e = ENTRY(la);                      \
-    uint64_t off = la - e->write;                               \
-    if (LIKELY(off <= PAGE_SIZE - bytes)) {                     \
+/* A near call: the target first, then the push of the return address, straight or (name_slow, which
+ * stands apart so that the quick way needs no stack frame) through the slow path, then the jump. */
+#define NEAR_CALL(name, bits, bytes, target, jump)              \
+    static NOINLINE OP(name##_slow)                             \
+    {                                                           \
+        target;                                                 \
+        if (!call_slow(c, u, bytes))                            \
+            return interp_fault(c);                             \
+        jump;                                                   \
+    }                                                           \
+    OP(name)                                                    \
+    {                                                           \
+        uint64_t la = EA_PUSH##bits;                            \
+        const struct tlb_entry *e = ENTRY(la);                  \
+        uint64_t off = la - e->write;                           \
+        target;                                                 \
+        if (UNLIKELY(off > PAGE_SIZE - bytes))                  \
+            TAIL op_##name##_slow(c, u, tlb, tab);              \
         uint64_t ret = (R(R_IP) + u->next) & c->block->mask[0]; \
         memcpy((char *)(e->host + off), &ret, bytes);           \
         R(R_SP) = la;                                           \
-    } else if (!call_slow(c, u, bytes)) {                       \
-        return interp_fault(c);                                 \
+        jump;                                                   \
     }
-
-OP(CALL64)
-{
-    PUSH_NEXT(64, 8)
-    CHAIN(1, R(R_IP) + (uint64_t)u->imm2);
-}
-
-OP(CALL32)
-{
-    PUSH_NEXT(32, 4)
-    CHAIN(1, R(R_IP) + (uint64_t)u->imm2);
-}
-
-OP(CALLR64)
-{
-    uint64_t to = R(u->a);
-    if (UNLIKELY(!CANONICAL(to))) {
-        R(R_T7) = to;
-        return bad_target(c, u);
+#define TARGET64                    \
+    uint64_t to = R(u->a);          \
+    if (UNLIKELY(!CANONICAL(to))) { \
+        R(R_T7) = to;               \
+        return bad_target(c, u);    \
     }
-    PUSH_NEXT(64, 8)
-    CHAIN_TO(to);
-}
-
-OP(CALLR32)
-{
-    uint32_t to = (uint32_t)R(u->a);
-    PUSH_NEXT(32, 4)
-    CHAIN_TO(to);
-}
+NEAR_CALL(CALL64, 64, 8, (void)0, CHAIN(1, R(R_IP) + (uint64_t)u->imm2))
+NEAR_CALL(CALL32, 32, 4, (void)0, CHAIN(1, R(R_IP) + (uint64_t)u->imm2))
+NEAR_CALL(CALLR64, 64, 8, TARGET64, CHAIN_TO(to))
+NEAR_CALL(CALLR32, 32, 4, uint32_t to = (uint32_t)R(u->a), CHAIN_TO(to))
 
 static NOINLINE bool ret_slow(struct cpu *c, const struct uop *u, unsigned size)
 {
@@ -338,23 +329,34 @@ static NOINLINE bool ret_slow(struct cpu *c, const struct uop *u, unsigned size)
     return true;
 }
 
+static NOINLINE OP(ret_slow64)
+{
+    if (!ret_slow(c, u, 8))
+        return interp_fault(c);
+    CHAIN_TO(R(R_T7));
+}
+
+static NOINLINE OP(ret_slow32)
+{
+    if (!ret_slow(c, u, 4))
+        return interp_fault(c);
+    R(R_SP) = (uint32_t)R(R_SP);
+    CHAIN_TO(R(R_T7));
+}
+
 OP(RET64)
 {
     uint64_t la = R(R_SP), to;
     const struct tlb_entry *e = ENTRY(la);
     uint64_t off = la - e->read;
-    if (LIKELY(off <= PAGE_SIZE - 8)) {
-        to = get_le64((char *)(e->host + off));
-        if (UNLIKELY(!CANONICAL(to))) {
-            R(R_T7) = to;
-            return bad_target(c, u);
-        }
-        R(R_SP) = la + 8 + (uint64_t)u->imm;
-    } else {
-        if (!ret_slow(c, u, 8))
-            return interp_fault(c);
-        to = R(R_T7);
+    if (UNLIKELY(off > PAGE_SIZE - 8))
+        TAIL op_ret_slow64(c, u, tlb, tab);
+    to = get_le64((char *)(e->host + off));
+    if (UNLIKELY(!CANONICAL(to))) {
+        R(R_T7) = to;
+        return bad_target(c, u);
     }
+    R(R_SP) = la + 8 + (uint64_t)u->imm;
     CHAIN_TO(to);
 }
 
@@ -363,15 +365,10 @@ OP(RET32)
     uint64_t la = (uint32_t)R(R_SP), to;
     const struct tlb_entry *e = ENTRY(la);
     uint64_t off = la - e->read;
-    if (LIKELY(off <= PAGE_SIZE - 4)) {
-        to = get_le32((char *)(e->host + off));
-        R(R_SP) = (uint32_t)(la + 4 + (uint64_t)u->imm);
-    } else {
-        if (!ret_slow(c, u, 4))
-            return interp_fault(c);
-        R(R_SP) = (uint32_t)R(R_SP);
-        to = R(R_T7);
-    }
+    if (UNLIKELY(off > PAGE_SIZE - 4))
+        TAIL op_ret_slow32(c, u, tlb, tab);
+    to = get_le32((char *)(e->host + off));
+    R(R_SP) = (uint32_t)(la + 4 + (uint64_t)u->imm);
     CHAIN_TO(to);
 }
 
