@@ -74,33 +74,50 @@ static bool rep_done(const struct cpu *c, const struct uop *u)
     return repeated(u) && !(c->s.r[R_CX] & size_mask(u->asize));
 }
 
-/* One iteration is over: unless it was the last, the instruction is next again. */
-static void rep_next(struct cpu *c, const struct uop *u)
+/* One element is done. True: go on with the next at once, as nobody wants attention and the budget
+ * lasts. Else next_rip says whether the instruction comes again. */
+static bool rep_next(struct cpu *c, const struct uop *u)
 {
     if (!repeated(u))
-        return;
+        return false;
     reg_put(c, R_CX, u->asize, c->s.r[R_CX] - 1);
-    if (!rep_done(c, u))
+    if (rep_done(c, u))
+        return false;
+    if (c->request || cpu_icount(c) + 1 >= c->limit) {
         c->next_rip = c->s.rip;
+        return false;
+    }
+    c->s.icount++; /* the engine counts the last one */
+    return true;
+}
+
+static bool in_one(struct cpu *c, const struct uop *u, uint16_t port, unsigned n)
+{
+    uint64_t off = c->s.r[R_DI] & size_mask(u->asize);
+    if (!seg_probe(c, SEG_ES, off, n, ACC_WRITE))
+        return false;
+    debug_port(c, port, n);
+    if (!seg_store(c, SEG_ES, off, n, bus_in(c->bus, port, n)))
+        return false;
+    advance(c, u, R_DI, n);
+    return true;
 }
 
 bool h_ins(struct cpu *c, const struct uop *u)
 {
     unsigned n = port_size(u);
     uint16_t port = (uint16_t)c->s.r[R_DX];
-    uint64_t off = c->s.r[R_DI] & size_mask(u->asize);
     if (rep_done(c, u))
         return true;
     /* what was read from the port could not be given back */
     if (!c->single)
         return cpu_fault(c, EXC_RESTART, "INS", 0, 0);
-    if (!allowed(c, port, n) || !seg_probe(c, SEG_ES, off, n, ACC_WRITE))
+    if (!allowed(c, port, n))
         return false;
-    debug_port(c, port, n);
-    if (!seg_store(c, SEG_ES, off, n, bus_in(c->bus, port, n)))
-        return false;
-    advance(c, u, R_DI, n);
-    rep_next(c, u);
+    do {
+        if (!in_one(c, u, port, n))
+            return false;
+    } while (rep_next(c, u));
     return true;
 }
 
@@ -111,11 +128,14 @@ bool h_outs(struct cpu *c, const struct uop *u)
     uint64_t v;
     if (rep_done(c, u))
         return true;
-    if (!allowed(c, port, n) || !seg_load(c, u->seg, c->s.r[R_SI] & size_mask(u->asize), n, &v))
+    if (!allowed(c, port, n))
         return false;
-    debug_port(c, port, n);
-    bus_out(c->bus, port, n, (uint32_t)v);
-    advance(c, u, R_SI, n);
-    rep_next(c, u);
+    do {
+        if (!seg_load(c, u->seg, c->s.r[R_SI] & size_mask(u->asize), n, &v))
+            return false;
+        debug_port(c, port, n);
+        bus_out(c->bus, port, n, (uint32_t)v);
+        advance(c, u, R_SI, n);
+    } while (rep_next(c, u));
     return true;
 }
