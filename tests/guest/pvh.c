@@ -32,6 +32,7 @@ struct range {
 void guest_main(uint32_t eax, uint32_t ebx)
 {
     const struct start_info *s = (const struct start_info *)ebx;
+    (void)eax; /* not used by this protocol */
     print_number("magic", s->magic);
     print_state();
     print("command line: ");

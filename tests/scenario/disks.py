@@ -11,6 +11,40 @@ def run(*args):
     subprocess.run([str(a) for a in args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def first_track(core, kind, first, sectors):
+    """GRUB's boot sector with a table of one partition, and its core behind it, as grub-install puts them."""
+    boot = bytearray(open(f"{GRUB}/boot.img", "rb").read())
+    boot[0x66:0x68] = b"\x90\x90"  # believe the drive number in DL, as grub-install makes it on hard disks
+    partition = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", kind, b"\xfe\xff\xff", first, sectors)
+    boot[446:512] = partition + bytes(48) + b"\x55\xaa"
+    return boot + core.read_bytes()
+
+
+def grub_menu_disk(folder, program):
+    """A disk with GRUB, whose menu stands in an ext2 partition beside a multiboot kernel."""
+    disk, core, part, tree = (folder / n for n in ("disk.img", "core.img", "part.img", "tree"))
+    first, sectors = 2048, 16384
+    (tree / "grub").mkdir(parents=True)
+    shutil.copy(program, tree / "kernel.elf")
+    (tree / "module.txt").write_text("the module\r\n")
+    (tree / "grub" / "grub.cfg").write_text("""
+set timeout=60
+serial --unit=0 --speed=115200
+terminal_input console serial
+terminal_output console serial
+menuentry "Nothing at all" { echo nothing; sleep 100 }
+menuentry "A kernel of our own" { multiboot /kernel.elf one two; module /module.txt }
+""")
+    run("mke2fs", "-q", "-t", "ext2", "-d", tree, part, f"{sectors // 2}k")
+    run("grub-mkimage", "-O", "i386-pc", "-d", GRUB, "-p", "(hd0,msdos1)/grub", "-o", core, "biosdisk", "part_msdos",
+        "ext2", "multiboot", "serial", "terminal", "echo", "sleep", "normal", "boot")
+    with open(disk, "wb") as f:
+        f.write(first_track(core, 0x83, first, sectors))
+        f.seek(first * SECTOR)
+        f.write(part.read_bytes())
+    return disk
+
+
 def grub_disk(folder, guest, append):
     """A hard disk with GRUB in its first track and a FAT partition with the guest's kernel and initrd."""
     disk, core, config = folder / "grub.img", folder / "core.img", folder / "grub.cfg"
@@ -20,13 +54,8 @@ def grub_disk(folder, guest, append):
                       f"linux /vmlinuz {append}\ninitrd /initrd.gz\nboot\n")
     run("grub-mkimage", "-O", "i386-pc", "-d", GRUB, "-p", "(hd0,msdos1)/", "-c", config, "-o", core, "biosdisk",
         "part_msdos", "fat", "linux", "serial", "terminal", "echo", "normal", "boot")
-    boot = bytearray(open(f"{GRUB}/boot.img", "rb").read())
-    boot[0x66:0x68] = b"\x90\x90"  # believe the drive number in DL, as grub-install makes it on hard disks
-    partition = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x0e, b"\xfe\xff\xff", first, sectors - first)
-    boot[446:512] = partition + bytes(48) + b"\x55\xaa"
     with open(disk, "wb") as f:
-        f.write(boot)
-        f.write(core.read_bytes())
+        f.write(first_track(core, 0x0e, first, sectors - first))
         f.truncate(sectors * SECTOR)
     inside = f"{disk}@@{first * SECTOR}"
     run("mformat", "-i", inside, "-T", sectors - first, "::")

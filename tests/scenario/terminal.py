@@ -1,5 +1,4 @@
 """What ishi's `--display term` draws, as rows of text: the few control sequences that front/screen.c sends."""
-import codecs
 import re
 import time
 
@@ -12,7 +11,6 @@ UNFINISHED = re.compile(r"\033(\[[?0-9;]*)?$")
 class Screen:
     def __init__(self, machine):
         self.child = machine.child
-        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.rest = ""
         self.clear()
 
@@ -21,7 +19,7 @@ class Screen:
         self.x = self.y = 0
 
     def feed(self, data):
-        data = self.rest + self.decoder.decode(data.encode("latin-1"))
+        data = self.rest + data
         cut = UNFINISHED.search(data)
         self.rest = data[cut.start():] if cut else ""
         for m in TOKEN.finditer(data[:cut.start()] if cut else data):
@@ -46,17 +44,21 @@ class Screen:
     def text(self):
         return "\n".join(self.row(y) for y in range(max(self.rows, default=-1) + 1))
 
-    def expect(self, pattern, timeout=60):
-        """Waits until the screen shows the pattern; returns the match."""
+    def shows(self, pattern, timeout):
+        """The match, once the screen shows the pattern; None if it doesn't in time."""
         end = time.monotonic() + timeout
         while True:
             found = re.search(pattern, self.text)
-            if found:
+            if found or time.monotonic() > end:
                 return found
-            assert time.monotonic() < end, f"no {pattern!r} within {timeout} s on the screen:\n{self.text}"
             try:
-                self.feed(self.child.read_nonblocking(65536, timeout=1))
+                self.feed(self.child.read_nonblocking(65536, timeout=0.5))
             except pexpect.TIMEOUT:
                 pass
             except pexpect.EOF:
                 raise AssertionError(f"ishi ended without {pattern!r} on the screen:\n{self.text}") from None
+
+    def expect(self, pattern, timeout=60):
+        found = self.shows(pattern, timeout)
+        assert found, f"no {pattern!r} within {timeout} s on the screen:\n{self.text}"
+        return found
