@@ -4,6 +4,7 @@
  * Three ways to a result, from the quick to the thorough:
  *  - the host's arithmetic on all lanes at once, if all operands and results are normal numbers;
  *  - the host's lane by lane, which knows zeros too; each fast_…() says whether its result serves;
+ *    A program that never raised inexact may use both where the results are exact;
  *  - softfp for all lanes: an exception that is not masked leaves the whole destination, so no lane
  *    is written before all are known. */
 #include "cpu/vec_fp.h"
@@ -158,12 +159,85 @@ VEC_INLINE bool clear_scalar64(f64 a, f64 b, f64 r)
     return (a & 0x7ff0000000000000ull) && (b & 0x7ff0000000000000ull) && f64_clear(r);
 }
 
-/* name##bits##_rest: the second and third way. */
+/* Is a good result exact? Then nothing at all is raised, and programs that compute with whole
+ * numbers, and so never raise inexact, are quick too. False if it can't be told at once. */
+VEC_INLINE bool exact_add32(f32 a, f32 b, f32 r)
+{
+    float x = f32_host(a), y = f32_host(b), s = f32_host(r), part = s - x;
+    return (x - (s - part)) + (y - part) == 0;
+}
+
+VEC_INLINE bool exact_add64(f64 a, f64 b, f64 r)
+{
+    double x = f64_host(a), y = f64_host(b), s = f64_host(r), part = s - x;
+    return (x - (s - part)) + (y - part) == 0;
+}
+
+VEC_INLINE bool exact_sub32(f32 a, f32 b, f32 r)
+{
+    return exact_add32(a, b ^ 0x80000000u, r);
+}
+
+VEC_INLINE bool exact_sub64(f64 a, f64 b, f64 r)
+{
+    return exact_add64(a, b ^ BIT(63), r);
+}
+
+VEC_INLINE bool exact_mul32(f32 a, f32 b, f32 r)
+{
+    return (double)f32_host(a) * (double)f32_host(b) == (double)f32_host(r);
+}
+
+/* Bits from the highest to the lowest that is set, of a normal number. */
+VEC_INLINE int significant(f64 a)
+{
+    return 53 - __builtin_ctzll(a | BIT(52));
+}
+
+VEC_INLINE bool exact_mul64(f64 a, f64 b, f64 r)
+{
+    return !(r << 1) || significant(a) + significant(b) <= 53;
+}
+
+VEC_INLINE bool exact_div32(f32 a, f32 b, f32 r)
+{
+    return (double)f32_host(r) * (double)f32_host(b) == (double)f32_host(a);
+}
+
+VEC_INLINE bool exact_div64(f64 a, f64 b, f64 r)
+{
+    return !(r << 1) ||
+           (significant(r) + significant(b) <= 53 && f64_host(r) * f64_host(b) == f64_host(a));
+}
+
+/* Rounding to nearest, and inexact masked but not raised so far. */
+VEC_INLINE bool not_yet_inexact(const struct cpu *c)
+{
+    return (c->s.mxcsr & (MXCSR_RC | FP_INEXACT << 7 | FP_INEXACT)) == FP_INEXACT << 7;
+}
+
+/* name##bits##_rest: exact results, the second and the third way. */
 #define ARITHMETIC(name, bits, lanes, packed, scalar, expr, condition)                             \
     FAST(name, bits, expr, condition)                                                              \
     static NOINLINE bool name##bits##_rest(struct cpu *c, const struct uop *u, unsigned n,         \
                                            bool vex)                                               \
     {                                                                                              \
+        const size_t size = sizeof(f##bits);                                                       \
+        if (not_yet_inexact(c)) {                                                                  \
+            union vreg r;                                                                          \
+            bool good = true;                                                                      \
+            for (unsigned i = 0; i < n && good; i += size) {                                       \
+                f##bits a, b, k;                                                                   \
+                memcpy(&a, cpu_vreg(c, u->a)->b + i, size);                                        \
+                memcpy(&b, cpu_vreg(c, u->b)->b + i, size);                                        \
+                good = fast_##name##bits(a, b, &k) && exact_##name##bits(a, b, k);                 \
+                memcpy(r.b + i, &k, size);                                                         \
+            }                                                                                      \
+            if (good) {                                                                            \
+                vec_put(c, u, &r, n, vex);                                                         \
+                return true;                                                                       \
+            }                                                                                      \
+        }                                                                                          \
         return binary##bits(c, u, n, vex, fast_##name##bits, fast_##name##bits, soft_##name##bits, \
                             soft_##name##bits);                                                    \
     }                                                                                              \

@@ -154,8 +154,16 @@ static const uint64_t special64[] = {
     0x2000000000000000,
 };
 
+/* A small whole number, or a short fraction: results are often exact. */
+static double short_number(void)
+{
+    return ldexp((double)rnd(1u << rnd(14)) * (rnd(2) ? 1 : -1), (int)rnd(16) - 8);
+}
+
 static uint32_t random32(unsigned kind)
 {
+    float f = (float)short_number();
+    uint32_t v;
     switch (kind) {
     case 0: return special32[rnd(ARRAY_LEN(special32))];
     case 1: /* ordinary */
@@ -164,18 +172,22 @@ static uint32_t random32(unsigned kind)
     case 3: /* near the ends of the range */
         return (uint32_t)(rng_next(&rng) & 0x807fffff) |
                (uint32_t)(rnd(2) ? rnd(30) : 225 + rnd(31)) << 23;
+    case 4: memcpy(&v, &f, sizeof v); return v;
     default: return (uint32_t)rng_next(&rng);
     }
 }
 
 static uint64_t random64(unsigned kind)
 {
+    double d = short_number();
+    uint64_t v;
     switch (kind) {
     case 0: return special64[rnd(ARRAY_LEN(special64))];
     case 1: return (rng_next(&rng) & 0x800fffffffffffff) | (1000 + rnd(46)) << 52;
     case 2: return rnd(5) - 2;
     case 3:
         return (rng_next(&rng) & 0x800fffffffffffff) | (rnd(2) ? rnd(60) : 1987 + rnd(61)) << 52;
+    case 4: memcpy(&v, &d, sizeof v); return v;
     default: return rng_next(&rng);
     }
 }
@@ -185,9 +197,9 @@ static void random_lanes(void *to, unsigned n, bool wide)
 {
     unsigned kind = (unsigned)rnd(8);
     for (unsigned i = 0; i < n; i += 8) {
-        unsigned k = kind < 5 ? kind : (unsigned)rnd(6);
+        unsigned k = kind < 6 ? kind : (unsigned)rnd(6);
         uint64_t v = wide ? random64(k)
-                          : random32(k) | (uint64_t)random32(kind < 5 ? k : (unsigned)rnd(6)) << 32;
+                          : random32(k) | (uint64_t)random32(kind < 6 ? k : (unsigned)rnd(6)) << 32;
         memcpy((char *)to + i, &v, 8);
     }
 }
