@@ -41,6 +41,7 @@ struct front {
     bool quit;
     bool draw; /* the screen is drawn in the terminal */
     uint64_t drawn_at;
+    uint64_t started; /* host's ns */
 };
 
 static void note(struct front *f, const char *text)
@@ -397,14 +398,6 @@ static int run(struct front *f)
         case MACHINE_TRIPLE: tell_triple(f); return STATUS_TRIPLE;
         case MACHINE_FAILED: note(f, e.text); return STATUS_HOST;
         case MACHINE_STOPPED:
-            if (getenv("ISHI_DEBUG_REGS")) {
-                static char text[16384];
-                for (unsigned i = 0; i < machine_cpu_count(f->machine); i++) {
-                    inspect_topics[0].show(f->machine, machine_cpu(f->machine, i), text,
-                                           sizeof text);
-                    fprintf(stderr, "%s", text);
-                }
-            }
             fprintf(stderr, "ishi: %" PRIu64 " instructions, state %016" PRIx64 "%s\n",
                     machine_icount(f->machine), machine_hash(f->machine),
                     f->console.tty ? "\r" : "");
@@ -451,6 +444,7 @@ int main(int argc, char **argv)
 {
     struct front *f = xcalloc(1, sizeof *f);
     struct err e = {0};
+    f->started = host_now();
     int status = STATUS_BAD;
     switch (options_parse(&f->options, argc, argv, &e)) {
     case OPTIONS_DONE: free(f); return STATUS_OK;
@@ -490,6 +484,11 @@ int main(int argc, char **argv)
         status = status ? status : STATUS_HOST;
     }
     console_close(&f->console);
+    if (f->options.stats) {
+        uint64_t n = machine_icount(f->machine), ns = host_now() - f->started;
+        fprintf(stderr, "ishi: %" PRIu64 " instructions in %.3f s, %.0f MIPS\n", n,
+                (double)ns / 1e9, (double)n * 1e3 / (double)(ns ? ns : 1));
+    }
     clean_up(f);
     free(f);
     return status;

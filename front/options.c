@@ -247,6 +247,12 @@ static bool set_debug_exit(struct options *o, const char *s, struct err *e)
     return true;
 }
 
+static bool set_stats(struct options *o, const char *s, struct err *e)
+{
+    o->stats = true;
+    return true;
+}
+
 static bool set_no_reboot(struct options *o, const char *s, struct err *e)
 {
     o->no_reboot = true;
@@ -304,6 +310,7 @@ static const struct option table[] = {
      "Port of isa-debug-exit: a guest that writes V there ends ishi with status 2*V+1. Default "
      "0x501.",
      set_debug_exit},
+    {"stats", 0, NULL, "At the end, prints how many instructions ran, in what time.", set_stats},
     {"no-reboot", 0, NULL, "A guest that reboots ends ishi.", set_no_reboot},
     {"log", 0, "TOPIC[,TOPIC…][:FILE]", "Writes a log to stderr or FILE. Topics below, or all.",
      set_log},

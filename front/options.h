@@ -33,6 +33,7 @@ struct options {
     bool start_time_given;
     uint16_t debug_exit;
     bool no_reboot;
+    bool stats;
     bool boot_cdrom;
 };
 
