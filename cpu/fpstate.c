@@ -318,23 +318,14 @@ static uint64_t requested(const struct cpu *c)
     return mask & c->s.xcr0 & XSTATE_ALL;
 }
 
-/* The components that are not in their initial state (SDM 1 13.6). */
+/* The components that are not in their initial state (SDM 1 13.6). As Intel's processors do, only
+ * AVX is tracked: x87 and SSE count as in use always. */
 static uint64_t in_use(const struct cpu *c)
 {
-    uint64_t used = 0;
-    if (c->s.fcw != FCW_INIT || c->s.fsw || c->s.ftw || c->s.fip || c->s.fdp || c->s.fop ||
-        c->s.fcs || c->s.fds)
-        used |= XSTATE_X87;
-    for (unsigned i = 0; i < 8; i++)
-        if (c->s.fp_sig[i] || c->s.fp_exp[i])
-            used |= XSTATE_X87;
-    for (unsigned i = 0; i < vector_count(c); i++) {
-        if (c->s.v[i].q[0] | c->s.v[i].q[1])
-            used |= XSTATE_SSE;
-        if (c->s.v[i].q[2] | c->s.v[i].q[3])
-            used |= XSTATE_AVX;
-    }
-    return used;
+    uint64_t high = 0;
+    for (unsigned i = 0; i < vector_count(c); i++)
+        high |= c->s.v[i].q[2] | c->s.v[i].q[3];
+    return XSTATE_X87 | XSTATE_SSE | (high ? XSTATE_AVX : 0);
 }
 
 static void avx_pack(const struct cpu *c, uint8_t *b)
@@ -357,11 +348,9 @@ static bool xsave(struct cpu *c, const struct uop *u, enum xsave_kind kind)
     unsigned n = avx ? XSAVE_MAX : XSAVE_AVX;
     if (!seg_probe(c, u->seg, off, n, ACC_WRITE) || !seg_load_bytes(c, u->seg, off, b, n))
         return false;
-    /* XSAVEOPT and XSAVEC don't write what is initial. MXCSR goes with SSE and AVX; XSAVEC counts
-     * it as SSE's (SDM 1 13.7, 13.10). */
+    /* XSAVEOPT and XSAVEC don't write what is initial. MXCSR goes with SSE and AVX; with XSAVEC it
+     * is SSE's alone (SDM 1 13.7, 13.10). */
     uint64_t write = kind == XSAVE_PLAIN ? want : used;
-    if (kind == XSAVE_COMPACT && (want & XSTATE_SSE) && c->s.mxcsr != MXCSR_INIT)
-        used |= XSTATE_SSE, write |= XSTATE_SSE;
     if (write & XSTATE_X87)
         legacy_x87_pack(c, wide, b);
     if (kind == XSAVE_COMPACT ? write & XSTATE_SSE : want & (XSTATE_SSE | XSTATE_AVX)) {

@@ -226,9 +226,9 @@ static void test_xsave(void **state)
     p->cpu.s.v[3].q[2] = 6;
     memset(p->ram + 0x2000, 0x11, 64);
     assert_int_equal(run(p, 1), -1);
-    assert_int_equal(get_le64(p->ram + 0x2200), 6); /* XSTATE_BV: x87 is initial */
+    assert_int_equal(get_le64(p->ram + 0x2200), 7); /* XSTATE_BV */
     assert_int_equal(get_le64(p->ram + 0x2208), 0);
-    assert_int_equal(get_le16(p->ram + 0x2000), FCW_INIT); /* XSAVE writes it nevertheless */
+    assert_int_equal(get_le16(p->ram + 0x2000), FCW_INIT);
     assert_int_equal(get_le64(p->ram + 0x2000 + 160 + 48), 5);
     assert_int_equal(get_le64(p->ram + 0x2000 + 576 + 48), 6);
     p->cpu.s.fcw = 0x27f;
@@ -237,12 +237,13 @@ static void test_xsave(void **state)
     assert_int_equal(p->cpu.s.fcw, FCW_INIT);
     assert_int_equal(p->cpu.s.v[3].q[0], 5);
     assert_int_equal(p->cpu.s.v[3].q[2], 6);
-    p->cpu.s.v[3].q[0] = 0;
+    p->cpu.s.v[3].q[2] = 0;
+    memset(p->ram + 0x3240, 0x11, 256);
     assert_int_equal(run(p, 1), -1);
-    assert_int_equal(get_le64(p->ram + 0x3200), 4);
+    assert_int_equal(get_le64(p->ram + 0x3200), 3);
     assert_int_equal(get_le64(p->ram + 0x3208), 7 | 1ull << 63);
-    assert_int_equal(get_le16(p->ram + 0x3000), 0); /* XSAVEC leaves what is initial alone */
-    put_le64(p->ram + 0x3210, 1);                   /* a reserved part of the header */
+    assert_int_equal(p->ram[0x3240], 0x11); /* XSAVEC leaves what is initial alone */
+    put_le64(p->ram + 0x3210, 1);           /* a reserved part of the header */
     assert_int_equal(run(p, 1), EXC_GP);
     stop(p);
 }
