@@ -134,14 +134,14 @@ EACH_SIZE(STEPS, DEC, -)
         PUT##bits(r);                                    \
         NEXT;                                            \
     }
-#define SHIFT(bits, T, S, name, expression, flags)                           \
-    OP(name##_R##bits)                                                       \
-    SHIFT_BODY(bits, T, S, R(u->b), expression, if (n) flags)                \
-    OP(name##_I##bits)                                                       \
-    SHIFT_BODY(bits, T, S, u->imm, expression, flags)                        \
-    OP(name##_RN##bits)                                                      \
-    SHIFT_BODY(bits, T, S, R(u->b), expression, (void)0) OP(name##_IN##bits) \
-        SHIFT_BODY(bits, T, S, u->imm, expression, (void)0)
+#define SHIFT(bits, T, S, name, expression, flags)            \
+    OP(name##_R##bits)                                        \
+    SHIFT_BODY(bits, T, S, R(u->b), expression, if (n) flags) \
+    OP(name##_I##bits)                                        \
+    SHIFT_BODY(bits, T, S, u->imm, expression, flags)         \
+    OP(name##_RN##bits)                                       \
+    SHIFT_BODY(bits, T, S, R(u->b), expression, (void)0)      \
+    OP(name##_IN##bits) SHIFT_BODY(bits, T, S, u->imm, expression, (void)0)
 /* CF and OF in the places of CC_MIX. */
 #define CO(carry, over) ((uint64_t)(carry) | (uint64_t)(over) << 11)
 #define MSB(v, bits)    ((v) >> (bits - 1) & 1)
