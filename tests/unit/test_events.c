@@ -416,6 +416,77 @@ static void test_vm86_program(void **state)
     done(m);
 }
 
+static void expect(struct machine *m, const char *name, unsigned vector, uint32_t rip)
+{
+    if (m->c.chain_count == 0 || m->c.chain[0].vector != vector || top(m, 1) != rip)
+        fail_msg("%s: vector %u at %x", name, m->c.chain_count ? m->c.chain[0].vector : 0xff,
+                 top(m, 1));
+    assert_int_equal(top(m, 0), 0);
+}
+
+static void test_alignment_check(void **state)
+{
+    struct machine *m = machine();
+    struct cpu *c = &m->c;
+    c->s.cr0 |= CR0_AM;
+    CODE_AT(m, CODE, "\xa1\x04\x00\x05\x00\x66\xa1\x02\x00\x05\x00\xa1\x02\x00\x05\x00");
+    protected_mode(m, 3);
+    c->s.rflags |= EF_AC;
+    cpu_mode_changed(c);
+    run(m, 3); /* the aligned two pass */
+    expect(m, "mov", EXC_AC, CODE + 11);
+    protected_mode(m, 3);
+    c->s.r[R_SP] = 0x8fffe;
+    CODE_AT(m, CODE, "\x50");
+    c->s.rip = CODE;
+    run(m, 1);
+    expect(m, "push", EXC_AC, CODE);
+    /* level 0 does not ask */
+    protected_mode(m, 0);
+    c->s.r[R_SP] = 0x8fffe;
+    run(m, 1);
+    assert_int_equal(c->s.rip, CODE + 1);
+    done(m);
+}
+
+static void test_privileged_instructions(void **state)
+{
+    static const struct {
+        const char *name, *bytes;
+        unsigned n;
+    } insn[] = {
+#define I(name, bytes) {name, bytes, sizeof bytes - 1}
+        I("hlt", "\xf4"),
+        I("cli", "\xfa"),
+        I("in", "\xec"),
+        I("out", "\xe6\x80"),
+        I("insb", "\x6c"),
+        I("mov cr0", "\x0f\x22\xc0"),
+        I("mov from cr0", "\x0f\x20\xc0"),
+        I("mov dr7", "\x0f\x23\xf8"),
+        I("lgdt", "\x0f\x01\x15\x00\x00\x05\x00"),
+        I("lldt", "\x0f\x00\xd0"),
+        I("ltr", "\x0f\x00\xd8"),
+        I("lmsw", "\x0f\x01\xf0"),
+        I("clts", "\x0f\x06"),
+        I("invlpg", "\x0f\x01\x3d\x00\x00\x05\x00"),
+        I("wbinvd", "\x0f\x09"),
+        I("rdmsr", "\x0f\x32"),
+        I("wrmsr", "\x0f\x30"),
+        I("sysexit", "\x0f\x35"),
+#undef I
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(insn); i++) {
+        struct machine *m = machine();
+        protected_mode(m, 3);
+        poke(m, TSS_AT + 0x66, 2, 0x68); /* no I/O bitmap */
+        code(m, CODE, insn[i].bytes, insn[i].n);
+        run(m, 1);
+        expect(m, insn[i].name, EXC_GP, CODE);
+        done(m);
+    }
+}
+
 static void test_real_to_long_mode(void **state)
 {
     struct machine *m = machine();
@@ -457,6 +528,8 @@ int main(void)
         cmocka_unit_test(test_fetch_fault_across_pages),
         cmocka_unit_test(test_own_code_is_rewritten),
         cmocka_unit_test(test_vm86_program),
+        cmocka_unit_test(test_alignment_check),
+        cmocka_unit_test(test_privileged_instructions),
         cmocka_unit_test(test_real_to_long_mode),
     };
     return RUN(tests);
