@@ -72,9 +72,9 @@ def write(m, path, text):
     """Types a text into a file of the guest's, as a person would paste it."""
     m.line(f"cat >{path} <<'END-OF-FILE'")
     for line in text.strip().splitlines():
-        m.expect("> ")
+        m.expect("next: ")
         m.line(line)
-    m.expect("> ")
+    m.expect("next: ")
     m.run("END-OF-FILE", PROMPT)
 
 
@@ -96,12 +96,12 @@ def test_debian_root(ishi, debian, tmp_path, clock):
     m.expect("Password: ")
     m.line("ishi")
     m.expect(PROMPT)
-    m.run("bind 'set enable-bracketed-paste off'", PROMPT)
+    m.run("bind 'set enable-bracketed-paste off'; export PS2='next: ' SYSTEMD_COLORS=0", PROMPT)
 
     assert re.search(r"^0 loaded units listed", m.run("systemctl --failed --no-pager", PROMPT), re.M)
     assert not re.search(r"(?i)BUG:|oops|call trace|I/O error|ata.*exception", m.run("dmesg", PROMPT))
 
-    m.run("cd /tmp && tar xzf /root/archive.tar.gz", PROMPT)
+    m.run("cd /tmp && tar xzmf /root/archive.tar.gz", PROMPT)
     assert "sums 0" in m.run("sha256sum --quiet -c /root/archive.sums; echo sums $?", PROMPT)
 
     write(m, "a.c", PROGRAM)
