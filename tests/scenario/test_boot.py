@@ -6,6 +6,7 @@ import subprocess
 import pytest
 from conftest import ROOT, need
 from disks import GRUB, grub_disk, isolinux_iso
+from terminal import Screen
 
 PROMPT = r"ishi:\S+# "
 SLOW = 600  # seconds that a loaded host may take to a shell
@@ -97,8 +98,10 @@ def test_memtest_as_a_kernel(ishi, name):
 @pytest.mark.parametrize("name", ["installer-amd64", "installer-i386"])
 @pytest.mark.parametrize("console", ["serial", "screen"])
 def test_installer_asks_its_first_question(ishi, name, console):
+    question = "(?i)(low memory mode|select a language|choose language)"
     if console == "serial":
         m = ishi(*kernel_args(name, "console=ttyS0"), "--mem", "1G")
-    else:
-        m = ishi(*kernel_args(name, "vga=normal fb=false"), "--mem", "1G", "--display", "term")
-    m.expect("(?i)(low memory mode|select a language|choose language)", 3 * SLOW)
+        m.expect(question, 3 * SLOW)
+    else:  # nomodeset: else the kernel's driver of this VGA would take the screen to a graphics mode
+        m = ishi(*kernel_args(name, "vga=normal fb=false nomodeset"), "--mem", "1G", "--display", "term")
+        Screen(m).expect(question, 3 * SLOW)
