@@ -16,7 +16,8 @@
 #include "machine/pc.h"
 
 #define NS_PER_INSN 4      /* virtual clock: 250 million instructions a second */
-#define QUANTUM     20000  /* instructions a CPU runs before the next one's turn */
+#define QUANTUM     1000   /* instructions a CPU runs before the next one's turn */
+#define CHUNK       20000  /* instructions between looks at the host's clock */
 #define SLICE       200000 /* instructions in one machine_run() */
 #define TSC_HZ      1000000000ull
 
@@ -49,6 +50,13 @@ struct machine {
     struct state_ref state[STATES];
     char names[CPU_MAX][8];
 };
+
+/* Short turns, as guests' locks see CPUs that run at once: a long turn stretches the moment in
+ * which a CPU holds one lock and wants another. A single CPU has nobody to give way to. */
+static uint32_t quantum(const struct machine *m)
+{
+    return m->cfg.cpus > 1 ? QUANTUM : CHUNK;
+}
 
 static uint64_t source(void *opaque)
 {
@@ -121,7 +129,7 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
     struct machine *m = xcalloc(1, sizeof *m);
     m->cfg = *cfg;
     m->stop_after = ~0ull;
-    m->s.quantum = QUANTUM;
+    m->s.quantum = quantum(m);
     if (cfg->clock == CLOCK_HOST)
         m->host_start = cfg->host_ns();
     clock_init(&m->clock, source, m);
@@ -177,7 +185,7 @@ static void turn_begin(struct machine *m)
 static void next_cpu(struct machine *m)
 {
     m->s.current = (m->s.current + 1) % m->cfg.cpus;
-    m->s.quantum = QUANTUM;
+    m->s.quantum = quantum(m);
     turn_begin(m);
 }
 
@@ -186,7 +194,7 @@ static void next_cpu(struct machine *m)
 static uint64_t until_timer(struct machine *m)
 {
     if (m->cfg.clock == CLOCK_HOST)
-        return QUANTUM;
+        return CHUNK;
     if (m->clock.next == CLOCK_NEVER)
         return ~0ull;
     uint64_t now = source(m);
