@@ -48,7 +48,7 @@ struct machine {
     struct pc *pc;
     unsigned state_count;
     struct state_ref state[STATES];
-    char names[CPU_MAX][8];
+    char names[CPU_MAX][16];
 };
 
 /* Short turns, as guests' locks see CPUs that run at once: a long turn stretches the moment in

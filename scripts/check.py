@@ -42,10 +42,10 @@ def form(_):
 
 
 def build_in(folder, name, *setup, env=None):
-    """Configures and builds; a warning is a failure."""
+    """Configures and builds. (Sanitizers make gcc warn of what can't be: a warning is a failure elsewhere only.)"""
     whole = dict(os.environ, **(env or {}))
     if not (ROOT / folder / "build.ninja").exists():
-        done = call(["meson", "setup", folder, "-Dwerror=true", *setup], env=whole)
+        done = call(["meson", "setup", folder, *setup], env=whole)
         if done.returncode:
             return Result(name, "fail", done.stdout[-4000:])
     else:
@@ -71,11 +71,11 @@ def meson_tests(folder, *suites):
 
 
 def gcc(_):
-    return [build_in("build", "build: gcc", "-Dtests=true", env={"CC": "gcc"})] + meson_tests("build")
+    return [build_in("build", "build: gcc", "-Dwerror=true", "-Dtests=true", env={"CC": "gcc"})] + meson_tests("build")
 
 
 def clang(_):
-    return [build_in("build-clang", "build: clang", env={"CC": "clang"})]
+    return [build_in("build-clang", "build: clang", "-Dwerror=true", env={"CC": "clang"})]
 
 
 def sanitize(_):
