@@ -5,6 +5,7 @@
 #ifndef ISHI_ENGINE_ENGINE_H
 #define ISHI_ENGINE_ENGINE_H
 
+#include "base/err.h"
 #include "cpu/cpu.h"
 
 enum engine_exit {
@@ -15,12 +16,29 @@ enum engine_exit {
     ENGINE_SHUTDOWN, /* triple fault; c->chain says how */
 };
 
-/* Makes the CPUs of one machine share translated code, and ties them to the bus's hooks. Once, when
- * all are initialised; soft_part undoes it before they are freed. */
+/* One way of running CPUs; all have the same architectural state, so that a machine may change its
+ * engine between two runs. */
+struct engine {
+    const char *name; /* as in --engine */
+    const char *text; /* for people */
+    /* Prepares the CPUs of one machine, once, when all are initialised, and undoes it before they
+     * are freed. False with *e: the host can't. */
+    bool (*join)(struct cpu **cpus, unsigned n, struct err *e);
+    void (*part)(struct cpu **cpus, unsigned n);
+    /* s.icount advances by what was executed. */
+    enum engine_exit (*run)(struct cpu *c, uint64_t budget);
+};
+
+/* By name, and the i-th; NULL: there is none. The first is what `auto` takes. */
+const struct engine *engine_find(const char *name);
+const struct engine *engine_at(unsigned i);
+
+extern const struct engine engine_interp; /* our own CPU, by interpreting uops */
+
+/* The functions of engine_interp, for tests that run a bare CPU. soft_join makes the CPUs share
+ * translated code, and ties them to the bus's hooks. */
 void soft_join(struct cpu **cpus, unsigned n);
 void soft_part(struct cpu **cpus, unsigned n);
-
-/* The engine of our own CPU, by interpreting uops. s.icount advances by what was executed. */
 enum engine_exit soft_run(struct cpu *c, uint64_t budget);
 
 #endif

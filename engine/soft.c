@@ -116,3 +116,11 @@ enum engine_exit soft_run(struct cpu *c, uint64_t budget)
     }
     return why;
 }
+
+static bool join(struct cpu **cpus, unsigned n, struct err *e)
+{
+    soft_join(cpus, n);
+    return true;
+}
+
+const struct engine engine_interp = {"interp", "interpreter", join, soft_part, soft_run};

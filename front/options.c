@@ -68,6 +68,17 @@ static bool set_cpu(struct options *o, const char *s, struct err *e)
     return true;
 }
 
+static bool set_engine(struct options *o, const char *s, struct err *e)
+{
+    char names[80] = "auto";
+    size_t n = strlen(names);
+    const struct engine *x;
+    o->engine = strcmp(s, "auto") ? engine_find(s) : engine_at(0);
+    for (unsigned i = 0; (x = engine_at(i)) && n < sizeof names; i++)
+        n += (size_t)snprintf(names + n, sizeof names - n, ", %s", x->name);
+    return o->engine || err_set(e, ERR_INVALID, "--engine %s: there are %s", s, names);
+}
+
 static bool set_append(struct options *o, const char *s, struct err *e)
 {
     o->append = s;
@@ -166,15 +177,6 @@ static bool set_clock(struct options *o, const char *s, struct err *e)
     return true;
 }
 
-static bool set_engine(struct options *o, const char *s, struct err *e)
-{
-    if (!strcmp(s, "auto") || !strcmp(s, "interp"))
-        return true;
-    if (!strcmp(s, "jit") || !strcmp(s, "kvm"))
-        return bad(e, "engine", s, "not in this version: it has interp");
-    return bad(e, "engine", s, "give auto or interp");
-}
-
 static bool set_entry(struct options *o, const char *s, struct err *e)
 {
     if (strcmp(s, "auto") && strcmp(s, "32") && strcmp(s, "64"))
@@ -265,7 +267,8 @@ static const struct option table[] = {
     {"cpus", 0, "N", "Number of CPUs, 1 to 32. Default 1.", set_cpus},
     {"smp", 0, "N", "The same as --cpus.", set_cpus},
     {"cpu", 0, "MODEL", "What the CPU is: 486, pentium, 686, v1, v2 … (x86-64 levels).", set_cpu},
-    {"engine", 0, "NAME", "What runs the guest: auto, or interp (the interpreter).", set_engine},
+    {"engine", 0, "NAME",
+     "What runs the guest's CPUs: auto takes the best there is, else its name.", set_engine},
     {"append", 0, "TEXT", "Command line of the kernel.", set_append},
     {"initrd", 0, "FILE", "Initial RAM disk of the kernel (Linux), or its module (PVH, multiboot).",
      set_initrd},
@@ -406,7 +409,8 @@ static const struct option *find(const char *name, size_t n)
 
 enum options_result options_parse(struct options *o, int argc, char **argv, struct err *e)
 {
-    *o = (struct options){.mem = DEFAULT_MEM,
+    *o = (struct options){.engine = engine_at(0),
+                          .mem = DEFAULT_MEM,
                           .cpus = 1,
                           .clock = CLOCK_HOST,
                           .debug_exit = 0x501,

@@ -12,7 +12,6 @@
 
 #include "cpu/cpuid.h"
 #include "cpu/flags.h"
-#include "engine/engine.h"
 #include "machine/pc.h"
 
 #define NS_PER_INSN 4      /* virtual clock: 250 million instructions a second */
@@ -128,6 +127,8 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
     }
     struct machine *m = xcalloc(1, sizeof *m);
     m->cfg = *cfg;
+    if (!m->cfg.engine)
+        m->cfg.engine = engine_at(0);
     m->stop_after = ~0ull;
     m->s.quantum = quantum(m);
     if (cfg->clock == CLOCK_HOST)
@@ -151,7 +152,10 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
         snprintf(m->names[i], sizeof m->names[i], "cpu%u", i);
         add_state(m, m->names[i], &cpu_state_table, &c->s);
     }
-    soft_join(m->cpu, cfg->cpus);
+    if (!m->cfg.engine->join(m->cpu, cfg->cpus, e)) {
+        machine_free(m);
+        return NULL;
+    }
     for (unsigned i = 0; i < pc_state_count(m->pc); i++) {
         const struct state_ref *r = pc_state(m->pc, i);
         add_state(m, r->name, r->table, r->data);
@@ -167,7 +171,7 @@ void machine_free(struct machine *m)
 {
     if (!m)
         return;
-    soft_part(m->cpu, m->cfg.cpus);
+    m->cfg.engine->part(m->cpu, m->cfg.cpus);
     for (unsigned i = 0; i < m->cfg.cpus; i++) {
         cpu_free(m->cpu[i]);
         free(m->cpu[i]);
@@ -210,7 +214,7 @@ static bool turn(struct machine *m, uint64_t limit, enum engine_exit *why, uint6
     if (c->s.activity != ACT_RUN && !c->request)
         return false;
     uint64_t before = c->s.icount, budget = min_u64(limit, min_u64(m->s.quantum, until_timer(m)));
-    *why = soft_run(c, budget);
+    *why = m->cfg.engine->run(c, budget);
     *done = c->s.icount - before;
     m->s.total += *done;
     m->s.quantum -= (uint32_t)*done;

@@ -12,6 +12,7 @@
 #include "backend/display.h"
 #include "boot/boot.h"
 #include "cpu/cpu.h"
+#include "engine/engine.h"
 
 #define MACHINE_SERIALS 4
 #define MACHINE_DISKS                                                          \
@@ -34,8 +35,9 @@ struct machine_disk {
 struct machine_config {
     uint8_t *ram; /* page-aligned, zeroed */
     uint64_t ram_size;
-    unsigned cpus;         /* 1..CPU_MAX */
-    const char *cpu_model; /* NULL: the default */
+    const struct engine *engine; /* NULL: the default */
+    unsigned cpus;               /* 1..CPU_MAX */
+    const char *cpu_model;       /* NULL: the default */
     enum clock_mode clock;
     uint64_t (*host_ns)(void);               /* monotonic, for CLOCK_HOST */
     uint64_t start_time;                     /* of the real-time clock: seconds since 1970, UTC */

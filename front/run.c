@@ -1,0 +1,248 @@
+/* ishi run: builds the machine that the options describe, and runs it with the terminal as its
+ * console until it ends. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cpu/explain.h"
+#include "front/commands.h"
+#include "front/console.h"
+#include "front/inspect.h"
+#include "front/monitor.h"
+#include "front/screen.h"
+#include "front/setup.h"
+
+#define DRAW_NS 40000000ull /* between two drawings of the screen */
+
+struct front {
+    struct setup setup;
+    struct loop loop;
+    struct console console;
+    struct monitor monitor;
+    struct screen_drawer drawer;
+    struct machine *machine;
+    bool quit;
+    bool draw; /* the screen is drawn in the terminal */
+    uint64_t drawn_at;
+    uint64_t started; /* host's ns */
+};
+
+static void note(struct front *f, const char *text)
+{
+    fprintf(stderr, "ishi: %s%s\n", text, f->console.tty ? "\r" : "");
+}
+
+static bool screenshot(void *opaque, const char *path, struct err *e)
+{
+    struct front *f = opaque;
+    struct screen s;
+    const struct display_source *d = machine_display(f->machine);
+    d->capture(d->dev, &s, true);
+    return screen_write_png(&s, path, e);
+}
+
+static void try_screenshot(struct front *f)
+{
+    struct err e;
+    const char *path = f->setup.options.screenshot ? f->setup.options.screenshot : "ishi.png";
+    if (screenshot(f, path, &e))
+        console_print(&f->console, "\nishi: screen written to %s\n", path);
+    else
+        console_print(&f->console, "\nishi: %s\n", e.text);
+}
+
+static size_t type(void *opaque, const uint8_t *p, size_t n)
+{
+    return machine_type(((struct front *)opaque)->machine, p, n);
+}
+
+static void set_draw(struct front *f, bool on)
+{
+    f->draw = on;
+    f->console.type = on ? type : NULL;
+    f->drawn_at = 0;
+    if (on)
+        screen_begin(&f->drawer);
+    else
+        screen_end(&f->drawer);
+}
+
+static void on_key(void *opaque, char letter)
+{
+    struct front *f = opaque;
+    switch (letter) {
+    case 'x': f->quit = true; break;
+    case 'r': machine_reset(f->machine); break;
+    case 'p': machine_power_button(f->machine); break;
+    case 's': try_screenshot(f); break;
+    case 'd': set_draw(f, !f->draw); break;
+    default: break;
+    }
+}
+
+static void on_command(void *opaque, const char *line)
+{
+    monitor_run(&((struct front *)opaque)->monitor, line);
+}
+
+static void on_print(void *opaque, const char *text)
+{
+    console_print(&((struct front *)opaque)->console, "%s", text);
+}
+
+static void on_quit(void *opaque)
+{
+    ((struct front *)opaque)->quit = true;
+}
+
+static void draw(struct front *f)
+{
+    uint64_t now = host_now();
+    if (!f->draw || f->console.monitor || now - f->drawn_at < DRAW_NS)
+        return;
+    struct screen s;
+    const struct display_source *d = machine_display(f->machine);
+    d->capture(d->dev, &s, false);
+    screen_draw(&f->drawer, &s);
+    f->drawn_at = now;
+}
+
+/* How long the outside may be waited for, in ns. */
+static uint64_t patience(struct front *f)
+{
+    uint64_t wake = machine_wakeup(f->machine), now = machine_now(f->machine);
+    uint64_t wait = wake == CLOCK_NEVER ? 1000000000 : wake > now ? wake - now : 0;
+    return f->draw ? min_u64(wait, DRAW_NS) : wait;
+}
+
+static void tell_engine(struct front *f)
+{
+    char text[120];
+    snprintf(text, sizeof text, "%s engine; Ctrl-A x quits, Ctrl-A h helps",
+             f->setup.config.engine->text);
+    note(f, text);
+}
+
+static void tell_lines(struct front *f, const char *text)
+{
+    for (const char *line = text; *line;) {
+        size_t n = strcspn(line, "\n");
+        fprintf(stderr, "%.*s%s\n", (int)n, line, f->console.tty ? "\r" : "");
+        line += n + (line[n] == '\n');
+    }
+}
+
+/* The whole of a triple fault: the chain in words, the registers, the last instructions. */
+static void tell_triple(struct front *f)
+{
+    char *text = xcalloc(1, 2 * EXPLAIN_SIZE);
+    struct cpu *c = machine_triple(f->machine);
+    fflush(stdout);
+    explain_faults(c, text, EXPLAIN_SIZE);
+    tell_lines(f, text);
+    inspect_topics[0].show(f->machine, c, text, 2 * EXPLAIN_SIZE);
+    tell_lines(f, text);
+    explain_code(c, text, EXPLAIN_SIZE);
+    tell_lines(f, "last instructions:\n");
+    tell_lines(f, text);
+    free(text);
+}
+
+static int run(struct front *f)
+{
+    struct err e;
+    while (!f->quit) {
+        uint64_t wait = 0;
+        enum machine_event event = machine_run(f->machine, &e);
+        switch (event) {
+        case MACHINE_SLICE: break;
+        case MACHINE_IDLE: wait = patience(f); break;
+        case MACHINE_OFF: return STATUS_OK;
+        case MACHINE_DEBUG_EXIT: return (int)machine_exit_code(f->machine);
+        case MACHINE_REBOOT: return STATUS_REBOOT;
+        case MACHINE_TRIPLE: tell_triple(f); return STATUS_TRIPLE;
+        case MACHINE_FAILED: note(f, e.text); return STATUS_HOST;
+        case MACHINE_STOPPED:
+            fprintf(stderr, "ishi: %" PRIu64 " instructions, state %016" PRIx64 "%s\n",
+                    machine_icount(f->machine), machine_hash(f->machine),
+                    f->console.tty ? "\r" : "");
+            return STATUS_OK;
+        }
+        loop_poll(&f->loop, wait);
+        console_feed(&f->console);
+        draw(f);
+        for (unsigned i = 0; i < f->setup.char_count; i++) {
+            if (host_char_failed(f->setup.chars[i], &e))
+                note(f, e.text);
+        }
+        if (f->console.output_lost) {
+            note(f, "standard output is closed");
+            return STATUS_HOST;
+        }
+    }
+    return STATUS_OK;
+}
+
+static void clean_up(struct front *f)
+{
+    machine_free(f->machine);
+    setup_close(&f->setup);
+    free(f);
+}
+
+int command_run(int argc, char **argv)
+{
+    struct front *f = xcalloc(1, sizeof *f);
+    struct options *o = &f->setup.options;
+    struct err e = {0};
+    f->started = host_now();
+    f->setup.loop = &f->loop;
+    f->setup.terminal = &f->console.dev;
+    int status = STATUS_BAD;
+    switch (options_parse(o, argc, argv, &e)) {
+    case OPTIONS_DONE: free(f); return STATUS_OK;
+    case OPTIONS_BAD:
+        note(f, e.text);
+        free(f);
+        return STATUS_BAD;
+    case OPTIONS_RUN: break;
+    }
+    if (!setup_open(&f->setup, &e) || !(f->machine = machine_new(&f->setup.config, &e))) {
+        note(f, e.text);
+        clean_up(f);
+        return STATUS_BAD;
+    }
+    machine_stop_on_reboot(f->machine, o->no_reboot);
+    if (o->stop_after)
+        machine_stop_after(f->machine, o->stop_after);
+    f->monitor = (struct monitor){.machine = f->machine,
+                                  .print = on_print,
+                                  .quit = on_quit,
+                                  .screenshot = screenshot,
+                                  .opaque = f};
+    f->console.command = on_command;
+    f->console.key = on_key;
+    f->console.opaque = f;
+    console_open(&f->console, &f->loop);
+    f->setup.raw = f->console.tty;
+    if (f->console.tty)
+        tell_engine(f);
+    if (o->display_term)
+        set_draw(f, true);
+    status = run(f);
+    if (f->draw)
+        screen_end(&f->drawer);
+    if (o->screenshot && !screenshot(f, o->screenshot, &e)) {
+        note(f, e.text);
+        status = status ? status : STATUS_HOST;
+    }
+    console_close(&f->console);
+    f->setup.raw = false;
+    if (o->stats) {
+        uint64_t n = machine_icount(f->machine), ns = host_now() - f->started;
+        fprintf(stderr, "ishi: %" PRIu64 " instructions in %.3f s, %.0f MIPS\n", n,
+                (double)ns / 1e9, (double)n * 1e3 / (double)(ns ? ns : 1));
+    }
+    clean_up(f);
+    return status;
+}
