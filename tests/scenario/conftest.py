@@ -99,17 +99,33 @@ def xv6():
     return pathlib.Path(folder)
 
 
-@pytest.fixture(scope="session")
-def default_guest():
-    """Folder with the default guest's vmlinuz and initrd.gz."""
-    done = subprocess.run([str(ROOT / "scripts/default-guest")], text=True, stdout=subprocess.PIPE,
+def guest(name):
+    """Folder with a guest's vmlinuz and initrd.gz, fetched once."""
+    done = subprocess.run([str(ROOT / "scripts/default-guest"), name], text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE)
     if done.returncode:
-        pytest.skip(f"the default guest can't be had: {done.stderr.strip().splitlines()[-1]}")
+        pytest.skip(f"{name} can't be had: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
     return pathlib.Path(done.stdout.strip())
+
+
+def kernel(name, append):
+    """The arguments that boot it."""
+    folder = guest(name)
+    return [folder / "vmlinuz", "--initrd", folder / "initrd.gz", "--append", append]
+
+
+@pytest.fixture(scope="session")
+def default_guest():
+    return guest("cloud-amd64")
 
 
 def need(*tools):
     for tool in tools:
         if not shutil.which(tool):
             pytest.skip(f"{tool} is not installed")
+
+
+def need_file(path):
+    if not os.path.exists(path):
+        pytest.skip(f"{path} is not here")
+    return path

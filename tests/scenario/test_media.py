@@ -1,11 +1,10 @@
 """Boot loaders and tools from real media, through SeaBIOS, seen and steered as at a PC: the VGA screen and the keys."""
-import os
 import shutil
 import subprocess
 
 import pytest
-from conftest import ROOT, need
-from disks import GRUB, grub_menu_disk, run
+from conftest import ROOT, guest, need, need_file
+from disks import GRUB, grub_disk, grub_menu_disk, isolinux_iso, run
 from terminal import Screen
 
 SLOW = 300
@@ -13,12 +12,6 @@ UP, DOWN = "\033[A", "\033[B"
 SCREEN = ["--display", "term", "--mem", "64M"]
 MEMTEST = "/usr/lib/memtest86+"
 ROMS = "/usr/lib/ipxe/qemu"
-
-
-def need_file(path):
-    if not os.path.exists(path):
-        pytest.skip(f"{path} is not here")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +51,29 @@ def test_grub_menu_on_the_serial_line(ishi, tmp_path, programs):
     for line in MULTIBOOT_SAYS:
         m.expect(line)
     assert m.status() == 11
+
+
+def linux_answers(m):
+    m.expect("Welcome to ishi", 2 * SLOW)
+    m.expect("ishi:[^\n]*# ")
+    m.line("poweroff")
+    assert m.status(SLOW) == 0
+
+
+def test_linux_by_grub(ishi, tmp_path):
+    need("grub-mkimage", "mformat")
+    need_file(GRUB)
+    m = ishi(grub_disk(tmp_path, guest("cloud-amd64"), "console=ttyS0 quiet"))
+    m.expect("GRUB is here", SLOW)
+    linux_answers(m)
+
+
+def test_linux_by_isolinux(ishi, tmp_path):
+    need("xorriso")
+    need_file("/usr/lib/ISOLINUX/isolinux.bin")
+    m = ishi(isolinux_iso(tmp_path, guest("cloud-amd64"), "console=ttyS0 quiet"))
+    m.expect("ISOLINUX", SLOW)
+    linux_answers(m)
 
 
 def iso(folder, *boot, **files):
@@ -128,6 +144,14 @@ def test_memtest_from_its_medium(ishi, bits, drive):
     screen.expect(r"Test #[4-9]", SLOW)
     screen.expect(r"Errors: 0\b")
     assert "ishi x86 processor" in screen.text and "16MB" in screen.text
+
+
+@pytest.mark.parametrize("name", ["memtest86+x64.bin", "memtest86+ia32.bin"])
+def test_memtest_as_a_kernel(ishi, name):
+    m = ishi(need_file(f"/boot/{name}"), "--append", "console=ttyS0,115200", "--mem", "32M", "--cpus", 2)
+    m.expect(r"#[5-9] +\[", 2 * SLOW)  # the first tests are through
+    m.expect(r"Errors: *(\d+)", SLOW)
+    assert m.child.match[1] == "0"
 
 
 @pytest.mark.long
