@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cpu/cpuid.h"
+
 #define DEFAULT_MEM (512ull << 20)
 
 struct option {
@@ -266,7 +268,7 @@ static const struct option table[] = {
      "Memory of the guest, as 512M or 2G; a plain number is in MiB. Default 512M.", set_mem},
     {"cpus", 0, "N", "Number of CPUs, 1 to 32. Default 1.", set_cpus},
     {"smp", 0, "N", "The same as --cpus.", set_cpus},
-    {"cpu", 0, "MODEL", "What the CPU is: 486, pentium, 686, v1, v2 … (x86-64 levels).", set_cpu},
+    {"cpu", 0, "MODEL", "What the CPU is: one of the models below.", set_cpu},
     {"engine", 0, "NAME",
      "What runs the guest's CPUs: auto takes the best there is, else its name.", set_engine},
     {"append", 0, "TEXT", "Command line of the kernel.", set_append},
@@ -338,6 +340,7 @@ static void print_option(FILE *f, const char *left, const char *text)
 
 static void help(FILE *f)
 {
+    const struct cpu_model *model;
     fprintf(
         f,
         "Usage: ishi [OPTION…] [IMAGE]\n\n"
@@ -355,6 +358,9 @@ static void help(FILE *f)
     }
     print_option(f, "-h, --help", "Prints this text.");
     print_option(f, "--version", "Prints the version.");
+    fprintf(f, "\nCPU models:\n");
+    for (unsigned i = 0; (model = cpu_model_at(i)); i++)
+        fprintf(f, "  %-8s %s\n", model->name, model->text);
     fprintf(f, "\nLog topics:\n");
     for (unsigned t = 0; t < LOG_TOPIC_COUNT; t++)
         fprintf(f, "  %-6s %s\n", log_topic_name((enum log_topic)t),
@@ -369,6 +375,7 @@ static void help(FILE *f)
 /* The manual page, in man(7), from the same table. */
 static void manual(FILE *f)
 {
+    const struct cpu_model *model;
     fprintf(
         f,
         ".TH ISHI 1\n.SH NAME\nishi \\- one small x86 PC that runs anywhere\n"
@@ -387,7 +394,10 @@ static void manual(FILE *f)
         fprintf(f, "\n%s\n", o->text);
     }
     fprintf(f, ".TP\n\\fB\\-h\\fR, \\fB\\-\\-help\\fR\nPrints the options.\n"
-               ".TP\n\\fB\\-\\-version\\fR\nPrints the version.\n.SH LOG TOPICS\n");
+               ".TP\n\\fB\\-\\-version\\fR\nPrints the version.\n.SH CPU MODELS\n");
+    for (unsigned i = 0; (model = cpu_model_at(i)); i++)
+        fprintf(f, ".TP\n\\fB%s\\fR\n%s\n", model->name, model->text);
+    fprintf(f, ".SH LOG TOPICS\n");
     for (unsigned t = 0; t < LOG_TOPIC_COUNT; t++)
         fprintf(f, ".TP\n\\fB%s\\fR\n%s\n", log_topic_name((enum log_topic)t),
                 log_topic_text((enum log_topic)t));

@@ -1,7 +1,9 @@
 """Bad input: one clear line that says what, where and what to do; a status that is not 0; no hang."""
 import os
+import re
 
 import pytest
+from conftest import ROOT
 
 CASES = [
     (["--mem", "0", "x"], "--mem 0: at least 1M"),
@@ -71,8 +73,19 @@ def test_disk_in_use(ishi, piped, tmp_path):
 
 def test_help_lists_every_option_of_the_manual(piped):
     text, manual = piped("--help").stdout, piped("--man").stdout
-    import re
     options = set(re.findall(r"\\fB\\-\\-([a-z\\-]+)\\fR", manual))
     assert len(options) > 15
     for o in options:
         assert "--" + o.replace("\\", "") in text
+
+
+def test_help_lists_every_cpu_model(piped, tmp_path):
+    sector = tmp_path / "x"
+    sector.write_bytes(b"\xf4" + bytes(509) + b"\x55\xaa")
+    refusal = piped("--cpu", "z80", sector).stderr
+    listed = re.search(r"CPU models:\n((?:  \S.*\n)+)", piped("--help").stdout)[1]
+    assert [line.split()[0] for line in listed.splitlines()] == refusal.partition("there are ")[2].strip().split(", ")
+
+
+def test_manual_page_is_current(piped):
+    assert (ROOT / "docs" / "ishi.1").read_text() == piped("--man").stdout, "renew it: build/ishi --man >docs/ishi.1"
