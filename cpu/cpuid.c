@@ -12,8 +12,10 @@ static bool has(const struct cpu *c, enum isa_feature f)
 
 uint32_t cpuid_signature(const struct cpu *c)
 {
+    if (has(c, FEAT_AVX2))
+        return 0x000306c3; /* family 6, model 60, stepping 3: Haswell */
     if (has(c, FEAT_LM))
-        return 0x000106a5; /* family 6, model 26, stepping 5 */
+        return 0x000106a5; /* family 6, model 26, stepping 5: Nehalem */
     if (has(c, FEAT_SSE2))
         return 0x000006d8; /* family 6, model 13 */
     if (has(c, FEAT_CMOV))

@@ -320,7 +320,7 @@ static uint64_t requested(const struct cpu *c)
 
 /* The components that are not in their initial state (SDM 1 13.6). As Intel's processors do, only
  * AVX is tracked: x87 and SSE count as in use always. */
-static uint64_t in_use(const struct cpu *c)
+uint64_t xsave_in_use(const struct cpu *c)
 {
     uint64_t high = 0;
     for (unsigned i = 0; i < vector_count(c); i++)
@@ -342,7 +342,7 @@ static bool xsave(struct cpu *c, const struct uop *u, enum xsave_kind kind)
     uint8_t b[XSAVE_MAX] = {0};
     if (!xsave_ready(c) || misaligned(c, u, 64))
         return false;
-    uint64_t want = requested(c), used = in_use(c) & want;
+    uint64_t want = requested(c), used = xsave_in_use(c) & want;
     bool wide = u->size == 8, avx = want & XSTATE_AVX;
     uint64_t off = c->s.r[R_T0];
     unsigned n = avx ? XSAVE_MAX : XSAVE_AVX;

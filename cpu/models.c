@@ -29,8 +29,8 @@
 /* clang-format on */
 
 static const struct cpu_model models[] = {
-    MODEL("v2", "x86-64-v2: SSE4.2, POPCNT, and what kernels ask for (default)", M_V2),
-    MODEL("v3", "x86-64-v3: AVX2, FMA, BMI, AES, SHA", M_V3),
+    MODEL("v3", "x86-64-v3: AVX2, FMA, BMI, AES, SHA (default)", M_V3),
+    MODEL("v2", "x86-64-v2: SSE4.2, POPCNT, and what kernels ask for", M_V2),
     MODEL("v1", "x86-64: long mode, SSE2", M_V1),
     MODEL("sse2", "32-bit with SSE2", M_SSE2),
     MODEL("686", "a Pentium II: PAE, CMOV, MMX", M_686),

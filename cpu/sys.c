@@ -4,6 +4,7 @@
 #include "cpu/intr.h"
 #include "cpu/sysop.h"
 #include "cpu/walk.h"
+#include "cpu/x87.h"
 
 #define CR0_KNOWN                                                                              \
     (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | \
@@ -351,7 +352,7 @@ bool h_xgetbv(struct cpu *c, const struct uop *u)
         return false;
     if (n > 1 || (n == 1 && !feature(c, FEAT_XGETBV1)))
         return cpu_fault(c, EXC_GP, "XGETBV: no XCR%llu", n, 0);
-    put_edx_eax(c, c->s.xcr0); /* XINUSE: every component may be in use */
+    put_edx_eax(c, n ? c->s.xcr0 & xsave_in_use(c) : c->s.xcr0);
     return true;
 }
 

@@ -165,6 +165,9 @@ static inline bool x87_store(struct cpu *c, const struct uop *u, unsigned size, 
 struct lift;
 void lift_x87(struct lift *l);
 
+/* XINUSE: the state components that are not in their initial state (SDM 1 13.6); fpstate.c. */
+uint64_t xsave_in_use(const struct cpu *c);
+
 /* The functions of x87_math.c and x87_rem.c: results by the SDM's tables of special operands;
  * x->flags raised. */
 struct f80 f80_2xm1(struct fp *x, struct f80 a);
