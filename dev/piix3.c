@@ -1,7 +1,8 @@
 #include "dev/piix3.h"
 
 STATE_TABLE(piix3_table, "piix3", struct piix3_state, STATE(struct piix3_state, pic_level),
-            STATE(struct piix3_state, pirq_level), STATE(struct piix3_state, reset_control));
+            STATE(struct piix3_state, pirq_level), STATE(struct piix3_state, reset_control),
+            STATE(struct piix3_state, ferr), STATE_TEMP(struct piix3_state, unused));
 STATE_TABLE(piix4_pm_table, "piix4_pm", struct piix4_pm_state,
             STATE_ARRAY(struct piix4_pm_state, smbus));
 
@@ -38,6 +39,36 @@ static void isa_written(void *opaque, unsigned offset, unsigned size)
     if (offset < PIIX3_PIRQRC + 4 && offset + size > PIIX3_PIRQRC)
         drive_pic(opaque);
 }
+
+void piix3_ferr(struct piix3 *x, bool level)
+{
+    bool rises = level && !(x->s.ferr & PIIX3_FERR);
+    if (!level)
+        x->s.ferr &= (uint8_t) ~(PIIX3_FERR | PIIX3_IGNNE);
+    if (!rises)
+        return;
+    x->s.ferr |= PIIX3_FERR | PIIX3_IRQ13;
+    irq_set(&x->irq13, true);
+}
+
+/* Nothing can be read from the coprocessor's ports. */
+static uint64_t coprocessor_read(void *dev, uint64_t offset, unsigned size)
+{
+    return 0xff;
+}
+
+static void coprocessor_write(void *dev, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct piix3 *x = dev;
+    if (offset)
+        return; /* 0xf1 reset an 80287 */
+    if (x->s.ferr & PIIX3_FERR)
+        x->s.ferr |= PIIX3_IGNNE;
+    x->s.ferr &= (uint8_t)~PIIX3_IRQ13;
+    irq_set(&x->irq13, false);
+}
+
+static const struct region_ops coprocessor_ops = {coprocessor_read, coprocessor_write, 1};
 
 static uint64_t reset_read(void *dev, uint64_t offset, unsigned size)
 {
@@ -85,6 +116,8 @@ void piix3_init(struct piix3 *x, struct pci_bus *pci, void (*reset)(void *), voi
     x->reset_port =
         (struct region){.name = "reset control", .size = 1, .ops = &reset_ops, .dev = x};
     pci->reset_control = &x->reset_port;
+    x->coprocessor =
+        (struct region){.name = "coprocessor", .size = 2, .ops = &coprocessor_ops, .dev = x};
     pci_add(pci, &x->pci, PCI_DEVFN(1, 0));
 }
 
@@ -92,6 +125,8 @@ void piix3_reset(struct piix3 *x)
 {
     x->s.pirq_level = 0;
     x->s.reset_control = 0;
+    x->s.ferr = 0;
+    irq_set(&x->irq13, false);
     drive_pic(x);
 }
 

@@ -11,10 +11,19 @@
     0x60 /* four registers, PIRQA to PIRQD: bit 7 off, bits 3:0 the PIC's input \
           */
 
+/* The bits of piix3_state.ferr (290550, 3.4.4). */
+enum {
+    PIIX3_FERR = 1,  /* FERR# is asserted */
+    PIIX3_IRQ13 = 2, /* its interrupt waits for a write of port 0xf0 */
+    PIIX3_IGNNE = 4, /* port 0xf0 was written: the CPU may go on; until FERR# goes */
+};
+
 struct piix3_state {
     uint16_t pic_level;    /* bit n: what PIC input n is driven to from here */
     uint8_t pirq_level;    /* bit n: PIRQ n is asserted */
     uint8_t reset_control; /* port 0xcf9: bit 1 kind of reset, bit 2 reset */
+    uint8_t ferr;          /* PIIX3_FERR_*: the coprocessor's error line and what became of it */
+    uint8_t unused;        /* 0 */
 };
 extern const struct state_table piix3_table;
 
@@ -22,7 +31,9 @@ struct piix3 {
     struct piix3_state s;
     struct pci_func pci;
     struct region reset_port;    /* one port; reached by struct pci_bus's reset_control */
+    struct region coprocessor;   /* 2 ports: 0xf0 */
     struct irq pic[16];          /* the board's to connect; several sources may share an input */
+    struct irq irq13;            /* the board's to connect */
     void (*reset)(void *opaque); /* the guest asks for a reset of the machine */
     void *reset_opaque;
     const struct log *log;
@@ -36,6 +47,8 @@ void piix3_init(struct piix3 *x, struct pci_bus *pci, void (*reset)(void *), voi
 void piix3_reset(struct piix3 *x);
 /* An interrupt line of the PCI bus, 0 to 3; the shape is struct irq's. */
 void piix3_pirq(void *piix3, unsigned n, bool level);
+/* The CPU's FERR# line: an x87 error waits, and CR0.NE is clear. */
+void piix3_ferr(struct piix3 *x, bool level);
 /* Routes PIRQ n to PIC input irq[n], as firmware does. */
 void piix3_route(struct piix3 *x, const uint8_t irq[4]);
 

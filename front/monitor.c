@@ -194,7 +194,8 @@ static void run_power(struct monitor *m, char **arg)
 }
 static void run_nmi(struct monitor *m, char **arg)
 {
-    machine_nmi(m->machine);
+    if (!machine_nmi(m->machine))
+        m->print(m->opaque, "bit 7 of port 0x70 masks the NMI\n");
 }
 static void run_quit(struct monitor *m, char **arg)
 {

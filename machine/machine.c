@@ -334,10 +334,9 @@ void machine_power_button(struct machine *m)
     pc_power_button(m->pc);
 }
 
-void machine_nmi(struct machine *m)
+bool machine_nmi(struct machine *m)
 {
-    m->cpu[0]->s.nmi_pending = 1;
-    cpu_request(m->cpu[0], REQ_NMI);
+    return pc_nmi(m->pc);
 }
 
 size_t machine_type(struct machine *m, const uint8_t *bytes, size_t n)

@@ -111,7 +111,7 @@ uint64_t machine_hash(struct machine *m);
 /* What a person does at the machine. */
 void machine_reset(struct machine *m);        /* the reset button */
 void machine_power_button(struct machine *m); /* ACPI */
-void machine_nmi(struct machine *m);
+bool machine_nmi(struct machine *m);          /* false: the guest has the board's NMI masked */
 /* Types what a terminal sent (ASCII and escape sequences) on the PS/2 keyboard; returns how many
  * bytes it took. */
 size_t machine_type(struct machine *m, const uint8_t *bytes, size_t n);

@@ -106,6 +106,13 @@ static void on_debug_exit(void *opaque, unsigned code)
     raise_event(p, PC_DEBUG_EXIT);
 }
 
+static void on_nmi(void *cpu)
+{
+    struct cpu *c = cpu;
+    c->s.nmi_pending = 1;
+    cpu_request(c, REQ_NMI);
+}
+
 static void on_a20(void *opaque, unsigned n, bool open)
 {
     bus_set_a20(&((struct pc *)opaque)->bus, open);
@@ -131,6 +138,14 @@ void pc_ask_reset(struct pc *p)
 void pc_power_button(struct pc *p)
 {
     acpi_pm_button(&p->pm);
+}
+
+bool pc_nmi(struct pc *p)
+{
+    if (p->rtc.s.nmi_masked)
+        return false;
+    on_nmi(p->cpu[0]);
+    return true;
 }
 
 static void press(struct pc *p, const struct key_event *events, size_t n)
@@ -159,13 +174,6 @@ static void on_intr(void *cpu, bool level)
 {
     if (level)
         cpu_request(cpu, REQ_INTR);
-}
-
-static void on_nmi(void *cpu)
-{
-    struct cpu *c = cpu;
-    c->s.nmi_pending = 1;
-    cpu_request(c, REQ_NMI);
 }
 
 static void on_init(void *cpu)
@@ -203,7 +211,7 @@ static void on_pic(void *opaque, unsigned n, bool level)
 
 static void on_ferr(void *opaque, bool level)
 {
-    irq_set(&(struct irq){wire_set, &((struct pc *)opaque)->line[13], 13}, level);
+    piix3_ferr(&((struct pc *)opaque)->isa_bridge, level);
 }
 
 void pc_attach(struct pc *p, struct cpu *c)
@@ -289,6 +297,7 @@ static void init_chips(struct pc *p)
     piix3_init(&p->isa_bridge, &p->pci, on_reset, p, log);
     for (unsigned i = 0; i < IRQS; i++)
         p->isa_bridge.pic[i] = (struct irq){wire_set, &p->routed[i], i};
+    p->isa_bridge.irq13 = line(p, 13);
     ide_init(&p->ide, &p->pci, clock, ide_irq, log);
     piix4_pm_init(&p->power, &p->pci, &p->pm.io, log);
     vga_init(&p->vga, &p->pci, PCI_DEVFN(2, 0), clock, log);
@@ -320,6 +329,7 @@ static bool place(struct pc *p, struct err *e)
         {BUS_PORT, 0x70, &p->rtc.io},
         {BUS_PORT, 0x80, &p->debug.post},
         {BUS_PORT, 0xe9, &p->debug.e9},
+        {BUS_PORT, 0xf0, &p->isa_bridge.coprocessor},
         {BUS_PORT, 0x402, &p->debug.bios},
         {BUS_PORT, 0xb2, &p->pm.smi},
         {BUS_PORT, 0xcf8, &p->pci.ports},

@@ -29,6 +29,8 @@ enum pc_event pc_take_event(struct pc *p);
 unsigned pc_exit_code(const struct pc *p);
 void pc_ask_reset(struct pc *p);
 void pc_power_button(struct pc *p);
+/* An NMI of the board's, for CPU 0. False: bit 7 of port 0x70 holds it back, and it is lost. */
+bool pc_nmi(struct pc *p);
 /* Types on the PS/2 keyboard; returns how many bytes were taken. */
 size_t pc_type(struct pc *p, const uint8_t *bytes, size_t n);
 

@@ -307,6 +307,47 @@ static void test_machine_without_firmware_is_set_up(void **state)
     bus_free(&bus);
 }
 
+struct level {
+    bool now;
+    unsigned rises;
+};
+
+static void set_level(void *opaque, unsigned n, bool level)
+{
+    struct level *l = opaque;
+    l->rises += level && !l->now;
+    l->now = level;
+}
+
+/* The PC's way to an x87 error: interrupt 13 until port 0xf0 is written, once for each error. */
+static void test_coprocessor_error(void **state)
+{
+    struct level irq13 = {0};
+    start();
+    isa.irq13 = (struct irq){set_level, &irq13, 0};
+    assert_true(bus_add(&bus, BUS_PORT, 0xf0, &isa.coprocessor, NULL));
+    bus_out(&bus, 0xf0, 1, 0);
+    assert_int_equal(isa.s.ferr, 0); /* no IGNNE# without FERR# */
+    piix3_ferr(&isa, true);
+    piix3_ferr(&isa, true);
+    assert_true(irq13.now && irq13.rises == 1);
+    bus_out(&bus, 0xf1, 1, 0);
+    assert_true(irq13.now);
+    bus_out(&bus, 0xf0, 1, 0);
+    assert_false(irq13.now);
+    assert_int_equal(isa.s.ferr, PIIX3_FERR | PIIX3_IGNNE);
+    piix3_ferr(&isa, true); /* the handler's own x87 instructions meet the same error */
+    assert_false(irq13.now);
+    piix3_ferr(&isa, false);
+    assert_int_equal(isa.s.ferr, 0);
+    piix3_ferr(&isa, true);
+    piix3_ferr(&isa, false);
+    assert_true(irq13.now && irq13.rises == 2); /* it is latched */
+    piix3_reset(&isa);
+    assert_false(irq13.now);
+    bus_free(&bus);
+}
+
 static void test_state_is_named(void **state)
 {
     assert_true(state_check(&pci_func_table, NULL));
@@ -327,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_pm_function_places_its_ports),
         cmocka_unit_test(test_capabilities_are_chained),
         cmocka_unit_test(test_machine_without_firmware_is_set_up),
+        cmocka_unit_test(test_coprocessor_error),
         cmocka_unit_test(test_state_is_named),
     };
     return RUN(tests);

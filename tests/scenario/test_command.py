@@ -271,6 +271,77 @@ def test_monitor_and_back(ishi, sector):
     assert m.status() == 0
 
 
+def test_nmi_and_its_mask(ishi, sector):
+    m = ishi(*NO_FIRMWARE, sector(f"""
+        movw $handler, 8
+        movw $0, 10
+        movb $0x80, %al
+        outb %al, $0x70
+        movw $masked, %si
+        call print
+        call read
+        movb $0, %al
+        outb %al, $0x70
+        movw $open, %si
+        call print
+1:      hlt
+        jmp 1b
+handler: {EXIT}{PRINT}{READ}
+masked: .asciz "masked"
+open:   .asciz "open"
+"""))
+    m.expect("masked")
+    m.send("\x01c")
+    m.expect(PROMPT)
+    assert "masks the NMI" in m.run("nmi", PROMPT)
+    m.send("\x01cx")
+    m.expect("open")
+    m.send("\x01c")
+    m.expect(PROMPT)
+    m.line("nmi")
+    m.send("\x01c")
+    assert m.status() == 1
+
+
+def test_x87_error_by_interrupt_13(piped, sector):
+    """As PC programs had it: CR0.NE is clear, FERR# leads to the interrupt controller."""
+    done = piped(*NO_FIRMWARE, sector(f"""
+        movw $handler, 0x75 * 4
+        movw $0, 0x75 * 4 + 2
+        .irp pair, 0x1120, 0x0821, 0x0421, 0x0121, 0xfb21, 0x11a0, 0x70a1, 0x02a1, 0x01a1, 0xdfa1
+        movw $\\pair, %ax
+        xorw %dx, %dx
+        movb %al, %dl
+        movb %ah, %al
+        outb %al, %dx
+        .endr
+        sti
+        fninit
+        fldcw control
+        fld1
+        fldz
+        fdivrp
+        fwait
+        fwait
+        movw $text, %si
+        call print
+        {EXIT}
+handler: incb count
+        outb %al, $0xf0
+        fnstsw status
+        fnclex
+        movb $0x20, %al
+        outb %al, $0xa0
+        outb %al, $0x20
+        iretw
+control: .word 0x37b
+status: .word 0
+text:   .ascii "interrupts: "
+count:  .asciz "0"
+{PRINT}"""))
+    assert done.returncode == 1 and done.stdout == "interrupts: 1", done
+
+
 def test_screenshot_of_a_high_resolution(piped, sector, tmp_path):
     """Mode 118h by VBE, 1024x768 in 24 or 32 bits, and a ramp written through the window at A0000h."""
     png = tmp_path / "screen.png"
