@@ -78,6 +78,37 @@ static bool open_firmware(struct setup *s, struct err *e)
     return true;
 }
 
+static bool drive_boots(struct blockdev *d, struct err *e)
+{
+    uint8_t *head = xcalloc(BOOT_HEAD, 1);
+    size_t n = min_u64(d->size, BOOT_HEAD);
+    enum boot_kind kind = BOOT_DISK;
+    bool ok = d->ops->read(d->opaque, 0, head, n, e) &&
+              boot_detect(head, n, d->size, d->name, &kind, e);
+    free(head);
+    if (ok && (kind == BOOT_PVH || kind == BOOT_MULTIBOOT))
+        return err_set(e, ERR_INVALID, "%s is %s and no disk: give it without --ide", d->name,
+                       boot_kind_name(kind));
+    return ok;
+}
+
+/* A BIOS that finds nothing says so on the VGA screen, where nobody looks, and waits for ever. */
+static bool some_drive_boots(struct setup *s, struct err *e)
+{
+    struct err other;
+    bool first = true;
+    if (s->config.floppy || s->config.rom[0].data)
+        return true;
+    for (unsigned i = 0; i < MACHINE_DISKS; i++) {
+        if (!s->disks[i].ops)
+            continue;
+        if (drive_boots(&s->disks[i], first ? e : &other))
+            return true;
+        first = false;
+    }
+    return err_prefix(e, "no drive boots");
+}
+
 #define FLOPPY_MAX 2949120u /* bytes: 2.88 MB */
 
 /* The positional image, by its content. A disk or ISO goes before the drives of --ide. */
@@ -221,7 +252,7 @@ bool setup_open(struct setup *s, struct err *e)
     if (o->initrd && !(c->initrd = load(s, o->initrd, "initrd", &c->initrd_size, e)))
         return false;
     open_vga_bios(s);
-    if (!kernel && !open_firmware(s, e))
+    if (!kernel && (!open_firmware(s, e) || !some_drive_boots(s, e)))
         return false;
     uint64_t host_total = host_ram_total();
     if (host_total && o->mem > host_total)

@@ -50,6 +50,26 @@ def test_bad_image(piped, tmp_path, data, want):
     assert done.returncode == 2
 
 
+@pytest.mark.parametrize("more", [[], ["--firmware", "none"]], ids=["seabios", "none"])
+def test_drives_that_do_not_boot(piped, tmp_path, more):
+    a, b = tmp_path / "a.img", tmp_path / "b.img"
+    a.write_bytes(bytes(1 << 20))
+    b.write_bytes(b"data" * 1024)
+    done = piped("--ide", a, "--ide", b, *more, timeout=20)
+    assert "a.img" in done.stderr and "no drive boots" in done.stderr or more
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.returncode == 2
+
+
+def test_second_drive_boots(piped, tmp_path):
+    """It is for the BIOS to choose."""
+    a, b = tmp_path / "a.img", tmp_path / "b.img"
+    a.write_bytes(bytes(1 << 20))
+    b.write_bytes(b"\xf4" + bytes(509) + b"\x55\xaa")
+    done = piped("--ide", a, "--ide", b, "--clock", "virtual", "--stop-after", "1000000", timeout=20)
+    assert done.returncode == 0, done.stderr
+
+
 def test_disk_that_cannot_be_written(piped, tmp_path):
     if os.geteuid() == 0:
         pytest.skip("root can write everywhere")
