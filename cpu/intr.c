@@ -412,6 +412,13 @@ void cpu_attention(struct cpu *c)
         cpu_request(c, want);
 }
 
+void cpu_repeat(struct cpu *c)
+{
+    c->next_rip = c->s.rip;
+    c->s.rflags |= EF_RF;
+    cpu_request(c, REQ_DB);
+}
+
 static void drop(struct cpu *c, uint32_t req)
 {
     __atomic_fetch_and(&c->request, ~req, __ATOMIC_SEQ_CST);
@@ -482,18 +489,33 @@ static bool take_intr(struct cpu *c, bool *taken)
     return deliver_event(c, &e);
 }
 
+static uint32_t breakpoints_here(const struct cpu *c)
+{
+    if (!debug_has_code(c))
+        return 0;
+    return debug_code_hits(c, cpu_64(c) ? c->s.rip : (uint32_t)(c->s.seg[SEG_CS].base + c->s.rip));
+}
+
+/* The #DB is a fault: rip is the instruction itself. It counts, as in cpu_deliver(): the handler
+ * may begin with the next one. */
+static bool code_breakpoint(struct cpu *c, uint32_t hits)
+{
+    c->s.icount++;
+    return debug_trap(c, hits);
+}
+
 /* The instruction about to run, once nothing else is pending: code breakpoints, RF, stepping. */
-static bool before_instruction(struct cpu *c)
+static bool before_instruction(struct cpu *c, bool *delivered)
 {
     struct cpu_state *s = &c->s;
     drop(c, REQ_DB);
     if (s->rflags & EF_RF) {
         s->rflags &= ~(uint64_t)EF_RF; /* it holds for one instruction */
-    } else if (debug_has_code(c)) {
-        uint64_t la = cpu_64(c) ? s->rip : (uint32_t)(s->seg[SEG_CS].base + s->rip);
-        uint32_t hits = debug_code_hits(c, la);
+    } else {
+        uint32_t hits = breakpoints_here(c);
+        *delivered = hits;
         if (hits)
-            return debug_trap(c, hits); /* a fault: rip is the instruction itself */
+            return code_breakpoint(c, hits);
     }
     s->stepping = (s->rflags & EF_TF) != 0;
     cpu_attention(c);
@@ -513,7 +535,8 @@ static bool maskable(struct cpu *c, uint8_t shadow, bool *ok)
     return taken;
 }
 
-bool cpu_interrupt(struct cpu *c)
+/* *delivered: execution goes on in a handler. */
+static bool look(struct cpu *c, bool *delivered)
 {
     struct cpu_state *s = &c->s;
     uint8_t shadow = s->shadow_at == cpu_icount(c) ? s->shadow : 0;
@@ -528,6 +551,7 @@ bool cpu_interrupt(struct cpu *c)
     if (s->stepping && !hold_all)
         s->pending_db |= (uint32_t)DR6_BS;
     s->stepping = 0;
+    *delivered = true;
     if (s->pending_db && !hold_all) {
         s->activity = ACT_RUN;
         return debug_trap(c, s->pending_db);
@@ -538,11 +562,21 @@ bool cpu_interrupt(struct cpu *c)
         drop(c, REQ_NMI); /* IRET asks for it again */
     if (maskable(c, shadow, &ok))
         return ok;
+    *delivered = false;
     if (s->activity != ACT_RUN)
         return true;
-    if (!before_instruction(c))
+    if (!before_instruction(c, delivered))
         return false;
     if (shadow && (c->request & (REQ_INTR | REQ_NMI | REQ_DB)))
         c->key |= KEY_SINGLE; /* look again after one instruction */
     return true;
+}
+
+bool cpu_interrupt(struct cpu *c)
+{
+    bool delivered = false, ok = look(c, &delivered);
+    uint32_t hits;
+    while (ok && delivered && c->s.icount < c->limit && (hits = breakpoints_here(c)))
+        ok = code_breakpoint(c, hits);
+    return ok;
 }

@@ -32,6 +32,10 @@ bool intr_software(struct cpu *c, unsigned vector, enum intr_soft kind);
  * of cpu_mode_changed(); enough by itself after a change of IF or RF. */
 void cpu_attention(struct cpu *c);
 
+/* A REP that has iterations left: it goes on at the next boundary. What comes there finds RF set in
+ * its frame, and a code breakpoint on the REP doesn't hit again (SDM 3B 17.3.1.1). */
+void cpu_repeat(struct cpu *c);
+
 /* STI and MOV SS: holds interrupts off at the boundary after this instruction. SHADOW_*. */
 void cpu_shadow(struct cpu *c, uint8_t kind);
 

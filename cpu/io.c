@@ -1,5 +1,6 @@
 /* IN, OUT, INS, OUTS: the ports (SDM 1 chapter 18). */
 #include "cpu/debug.h"
+#include "cpu/intr.h"
 #include "cpu/sysop.h"
 #include "cpu/task.h"
 
@@ -84,7 +85,7 @@ static bool rep_next(struct cpu *c, const struct uop *u)
     if (rep_done(c, u))
         return false;
     if (c->request || cpu_icount(c) + 1 >= c->limit) {
-        c->next_rip = c->s.rip;
+        cpu_repeat(c);
         return false;
     }
     c->s.icount++; /* the engine counts the last one */

@@ -7,6 +7,7 @@
 #include "cpu/flags.h"
 #include "cpu/int_helpers.h"
 #include "cpu/interp.h"
+#include "cpu/intr.h"
 #include "cpu/lift.h"
 
 struct string {
@@ -253,7 +254,7 @@ static bool rep(struct cpu *c, const struct uop *u, struct string *s)
     }
     c->s.icount += done - 1; /* the block counts one */
     if (!ended)
-        c->next_rip = c->s.rip;
+        cpu_repeat(c);
     return true;
 }
 

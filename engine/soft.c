@@ -99,6 +99,8 @@ enum engine_exit soft_run(struct cpu *c, uint64_t budget)
             if (!attend(c, &why))
                 return why;
             c->link_from = NULL;
+            if (c->s.icount >= c->limit)
+                break; /* breakpoints in handlers took what was left */
         }
         struct block *b = blocks_find(c, extra);
         if (b && b->insns > c->limit - c->s.icount)

@@ -83,8 +83,8 @@ static bool drive_boots(struct blockdev *d, struct err *e)
     uint8_t *head = xcalloc(BOOT_HEAD, 1);
     size_t n = min_u64(d->size, BOOT_HEAD);
     enum boot_kind kind = BOOT_DISK;
-    bool ok = d->ops->read(d->opaque, 0, head, n, e) &&
-              boot_detect(head, n, d->size, d->name, &kind, e);
+    bool ok =
+        d->ops->read(d->opaque, 0, head, n, e) && boot_detect(head, n, d->size, d->name, &kind, e);
     free(head);
     if (ok && (kind == BOOT_PVH || kind == BOOT_MULTIBOOT))
         return err_set(e, ERR_INVALID, "%s is %s and no disk: give it without --ide", d->name,

@@ -177,6 +177,75 @@ static void test_data_breakpoint(void **state)
     assert_int_equal(c->s.rip, HANDLER + 1);
     assert_int_equal(top(m, 0), CODE);
     assert_int_equal(c->s.r[R_CX], 11);
+    assert_int_equal(top(m, 2), EF_FIXED | EF_RF); /* iterations are left */
+    done(m);
+}
+
+/* An interrupt between two iterations has RF in its frame, so that a breakpoint on the REP hits
+ * once for all of it; behind the last one it hasn't (SDM 3B 17.3.1.1). */
+static void test_rep_and_rf(void **state)
+{
+    static const char *const rep[] = {"\xf3\xaa\x90\xf4", "\xf3\x6e\x90\xf4"}; /* stosb, outsb */
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned left = i & 1 ? 0 : 2;
+        struct machine *m = machine();
+        struct cpu *c = &m->c;
+        c->apic.ack = ack;
+        c->apic.pending = pending;
+        idt(m, 0x40, gate(SEL_CODE0, 0x21000, 0x8e, 0));
+        CODE_AT(m, 0x21000, "\xcf"); /* iret */
+        /* the handler of the breakpoint counts, sets RF in its frame, returns */
+        CODE_AT(m, HANDLER, "\xff\x05\x00\x00\x03\x00\x81\x4c\x24\x08\x00\x00\x01\x00\xcf");
+        code(m, CODE, rep[i / 2], 4);
+        c->s.r[R_CX] = 5;
+        c->s.r[R_SI] = c->s.r[R_DI] = 0x50000;
+        c->s.rflags |= EF_IF;
+        debug_set(c, 0, CODE);
+        debug_set(c, 7, 1);
+        run(m, 4 + 5 - left); /* the breakpoint and its handler, iterations */
+        assert_int_equal(c->s.r[R_CX], left);
+        waiting = 0x40;
+        cpu_request(c, REQ_INTR);
+        run(m, 1);
+        assert_int_equal(peek(m, 0x90000 - 4, 4), EF_FIXED | EF_IF | (left ? EF_RF : 0));
+        run(m, left + 2);
+        assert_int_equal(c->s.activity, ACT_HALT);
+        assert_int_equal(c->s.r[R_CX], 0);
+        assert_int_equal(peek(m, COUNTER, 4), 1);
+        done(m);
+    }
+}
+
+/* A #DB handler whose first instruction has a breakpoint: it never gets on, and yet time does. */
+static void test_breakpoint_on_its_own_handler(void **state)
+{
+    struct machine *m = machine();
+    struct cpu *c = &m->c;
+    debug_set(c, 0, HANDLER);
+    debug_set(c, 7, 1);
+    CODE_AT(m, CODE, "\xcd\x01");
+    run(m, 20);
+    assert_int_equal(c->s.icount, 20);
+    assert_int_equal(c->s.rip, HANDLER);
+    assert_int_equal(c->s.r[R_SP], 0x90000 - 20 * 12);
+    done(m);
+
+    /* nor is one missed that an interrupt leads to */
+    m = machine();
+    c = &m->c;
+    c->apic.ack = ack;
+    c->apic.pending = pending;
+    idt(m, 0x40, gate(SEL_CODE0, 0x21000, 0x8e, 0));
+    CODE_AT(m, 0x21000, "\x90\xf4");
+    CODE_AT(m, CODE, "\x90\xf4");
+    debug_set(c, 0, 0x21000);
+    debug_set(c, 7, 1);
+    c->s.rflags |= EF_IF;
+    waiting = 0x40;
+    cpu_request(c, REQ_INTR);
+    run(m, 20);
+    assert_int_equal(c->s.rip, HANDLER + 1);
+    assert_int_equal(top(m, 0), 0x21000);
     done(m);
 }
 
@@ -522,6 +591,8 @@ int main(void)
         cmocka_unit_test(test_single_steps),
         cmocka_unit_test(test_data_breakpoint),
         cmocka_unit_test(test_code_breakpoint),
+        cmocka_unit_test(test_rep_and_rf),
+        cmocka_unit_test(test_breakpoint_on_its_own_handler),
         cmocka_unit_test(test_io_breakpoint),
         cmocka_unit_test(test_faults_restart),
         cmocka_unit_test(test_stack_faults_restart),

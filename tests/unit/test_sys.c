@@ -321,6 +321,7 @@ static void test_ins_repeats(void **state)
     assert_int_equal(c->s.r[R_CX], 1);
     assert_int_equal(c->s.r[R_DI], 0x50002);
     assert_int_equal(peek(m, 0x50000, 4), 0xffff);
+    c->request = 0;    /* the engine has looked at it */
     c->s.r[R_CX] = 10; /* as far as the engine's budget goes */
     c->limit = c->s.icount + 3;
     assert_true(h_ins(c, &u));
