@@ -121,11 +121,17 @@ static void env_unpack(struct cpu *c, const struct uop *u, const uint8_t *b)
     x87_update_es(c);
 }
 
+/* The area of FSAVE and FSTENV, whose units are words or doublewords. */
+static bool area_aligned(struct cpu *c, const struct uop *u)
+{
+    return seg_aligned(c, u->seg, c->s.r[R_T0], env_size(u) == 14 ? 2 : 4);
+}
+
 bool h_fnstenv(struct cpu *c, const struct uop *u)
 {
     uint8_t b[28];
     env_pack(c, u, b);
-    if (!seg_store_bytes(c, u->seg, c->s.r[R_T0], b, env_size(u)))
+    if (!area_aligned(c, u) || !seg_store_bytes(c, u->seg, c->s.r[R_T0], b, env_size(u)))
         return false;
     c->s.fcw |= 0x3f;
     x87_update_es(c);
@@ -135,7 +141,8 @@ bool h_fnstenv(struct cpu *c, const struct uop *u)
 bool h_fldenv(struct cpu *c, const struct uop *u)
 {
     uint8_t b[28];
-    if (!x87_begin(c) || !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, env_size(u)))
+    if (!x87_begin(c) || !area_aligned(c, u) ||
+        !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, env_size(u)))
         return false;
     env_unpack(c, u, b);
     return true;
@@ -151,7 +158,7 @@ bool h_fnsave(struct cpu *c, const struct uop *u)
         put_le64(b + n + 10 * i, v.sig);
         put_le16(b + n + 10 * i + 8, v.exp);
     }
-    if (!seg_store_bytes(c, u->seg, c->s.r[R_T0], b, n + 80))
+    if (!area_aligned(c, u) || !seg_store_bytes(c, u->seg, c->s.r[R_T0], b, n + 80))
         return false;
     x87_init(c);
     return true;
@@ -161,7 +168,7 @@ bool h_frstor(struct cpu *c, const struct uop *u)
 {
     uint8_t b[108];
     unsigned n = env_size(u);
-    if (!x87_begin(c) || !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, n + 80))
+    if (!x87_begin(c) || !area_aligned(c, u) || !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, n + 80))
         return false;
     env_unpack(c, u, b);
     for (unsigned i = 0; i < 8; i++) {

@@ -83,8 +83,8 @@ static bool vector_offset(struct cpu *c, const struct uop *u, unsigned acc, uint
     *off = R(u->a) + (R(u->b) << u->scale) + (uint64_t)u->imm;
     if (u->asize < 8)
         *off &= ~0ull >> (64 - 8 * u->asize);
-    if (!u->aux)
-        return true;
+    if (!u->aux) /* whether 16 bytes that need not be aligned raise #AC is up to the processor */
+        return u->size > 8 || seg_aligned(c, u->seg, *off, u->size);
     if (!seg_linear(c, u->seg, *off, u->size, acc, &la))
         return false;
     return !(la & u->aux) || cpu_fault_err(c, EXC_GP, 0, "address %llx is not aligned", la, 0);

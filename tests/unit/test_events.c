@@ -510,7 +510,43 @@ static void test_alignment_check(void **state)
     c->s.rip = CODE;
     run(m, 1);
     expect(m, "push", EXC_AC, CODE);
+    /* what moves as bytes; {bytes}, lowest alignment that passes at 50000h + alignment */
+    static const struct {
+        const char *name, *bytes;
+        unsigned n, align;
+    } insn[] = {
+#define I(name, bytes, align) {name, bytes, sizeof bytes - 1, align}
+        I("fld m80", "\xdb\x2b", 8),       I("fstp m80", "\xdb\x3b", 8),
+        I("fbld", "\xdf\x23", 8),          I("fbstp", "\xdf\x33", 8),
+        I("fnstenv", "\xd9\x33", 4),       I("fldenv", "\xd9\x23", 4),
+        I("fnsave", "\xdd\x33", 4),        I("frstor", "\xdd\x23", 4),
+        I("fnstenv16", "\x66\xd9\x33", 2), I("frstor16", "\x66\xdd\x23", 2),
+        I("sgdt", "\x0f\x01\x03", 4),      I("movss", "\xf3\x0f\x10\x03", 4),
+        I("movsd", "\xf2\x0f\x11\x03", 8), I("movq", "\x0f\x6f\x03", 8),
+#undef I
+    };
+    for (unsigned i = 0; i < 2 * ARRAY_LEN(insn); i++) {
+        unsigned k = i / 2, good = i & 1;
+        protected_mode(m, 3);
+        c->s.cr4 |= CR4_OSFXSR;
+        c->s.fcw = 0x37f;
+        c->s.fsw = 0;
+        c->s.ftw = 1; /* something to store, room to load */
+        c->s.r[R_BX] = 0x50000 + (good ? insn[k].align : insn[k].align / 2);
+        c->s.rip = CODE;
+        c->s.activity = ACT_RUN;
+        cpu_mode_changed(c);
+        code(m, CODE, insn[k].bytes, insn[k].n);
+        run(m, 1);
+        if (!good)
+            expect(m, insn[k].name, EXC_AC, CODE);
+        else if (c->s.rip != CODE + insn[k].n)
+            fail_msg("%s: aligned, and yet it is at %llx", insn[k].name,
+                     (unsigned long long)c->s.rip);
+    }
     /* level 0 does not ask */
+    CODE_AT(m, CODE, "\x50");
+    c->s.rip = CODE;
     protected_mode(m, 0);
     c->s.r[R_SP] = 0x8fffe;
     run(m, 1);
