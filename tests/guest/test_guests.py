@@ -1,15 +1,22 @@
-"""Runs every guest program of this folder and compares what it prints and how it ends with its head.
+"""Runs every guest program of this folder on every engine and compares what it prints and how it ends
+with its head; the check programs also under QEMU, where that is installed, as a check on themselves.
 
 A head is comment lines:
     kind: sector | floppy | multiboot | pvh     how it starts; a floppy by SeaBIOS
+    kind: check32 | check64      a program of checks (lib/check.h): all must be ok
     args: …                      more arguments of ishi (optional, several allowed)
+    qemu: …                      more arguments of QEMU, or "no" (optional)
     expect: TEXT                 a line it prints on COM1 (several: in this order)
     status: N                    ishi's exit status
     engines: interp, …           only these (optional)
+
+A check program's line "FAIL … [qemu: SECTION]" is a check that QEMU is known to fail, and why it is wrong.
 """
+import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 
 import pytest
@@ -17,22 +24,32 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 OUT = ROOT / "build" / "guest"
-ENGINES = ["interp"]
+ISHI = ROOT / "build" / "ishi"
+QEMU = shutil.which("qemu-system-x86_64")
+KEYS = "kind|args|expect|status|engines|qemu"
+
+
+def engines():
+    """What --help names as engines of this machine, "auto" aside. GUEST_ENGINES="a b" chooses."""
+    if chosen := os.environ.get("GUEST_ENGINES"):
+        return chosen.split()
+    text = subprocess.run([ISHI, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    option = re.search(r"--engine NAME\n(.*?)\n  -", text, re.S)
+    found = re.findall(r"\b(interp|jit|kvm)\b", option[1] if option else "")
+    usable = {"kvm": os.access("/dev/kvm", os.W_OK)}
+    return [e for e in dict.fromkeys(found) if usable.get(e, True)] or ["interp"]
 
 
 def head(path):
-    found = {"expect": [], "args": [], "kind": [], "status": ["0"], "engines": []}
+    found = {key: [] for key in KEYS.split("|")}
     for line in path.read_text().splitlines():
-        m = re.match(r"[#/ *]*\s*(kind|args|expect|status|engines): ?(.*)$", line)
-        if m:
-            if m[1] == "status":
-                found["status"] = [m[2]]
-            else:
-                found[m[1]].append(m[2])
+        if m := re.match(rf"[#/ *]*\s*({KEYS}): ?(.*)$", line):
+            found[m[1]].append(m[2])
     return found
 
 
 PROGRAMS = sorted(p for p in [*HERE.glob("*.S"), *HERE.glob("*.c")] if head(p)["kind"])
+CHECKS = [p for p in PROGRAMS if head(p)["kind"][0].startswith("check")]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,23 +57,58 @@ def programs():
     subprocess.run(["make", "-s", "-j2", "-C", HERE, f"OUT={OUT}"], check=True)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+def run(args, timeout=120):
+    done = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, errors="replace", timeout=timeout, cwd=ROOT)
+    return done.returncode, done.stdout.replace("\r", "")
+
+
+def judge(text, tolerate):
+    """A check program's output: every check reported, none failed (but those tolerated)."""
+    bad = [line for line in text.splitlines() if line.startswith("FAIL ") and not re.search(tolerate, line)]
+    assert not bad, "\n".join(bad)
+    end = re.search(r"^end (\d+) checks (\d+) failed$", text, re.M)
+    assert end, f"no end in:\n{text[-3000:]}"
+    seen = len(re.findall(r"^(?:ok|FAIL|skip) \d+ ", text, re.M))
+    assert seen == int(end[1]) > 0, text[-3000:]
+
+
+@pytest.mark.parametrize("engine", engines())
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.stem)
 def test_guest(program, engine):
     h = head(program)
     if h["engines"] and engine not in " ".join(h["engines"]):
         pytest.skip(f"{program.stem} is not for {engine}")
-    image = OUT / (program.stem + (".bin" if h["kind"][0] in ("sector", "floppy") else ".elf"))
-    args = [ROOT / "build/ishi", "--engine", engine, "--clock", "virtual", "--stop-after", "2000000000"]
-    if h["kind"][0] == "sector":
+    kind = h["kind"][0]
+    image = OUT / (program.stem + (".bin" if kind in ("sector", "floppy") else ".elf"))
+    args = [ISHI, "--engine", engine]
+    if engine != "kvm":
+        args += ["--clock", "virtual", "--stop-after", "2000000000"]
+    if kind == "sector":
         args += ["--firmware", "none"]
     for more in h["args"]:
         args += shlex.split(more)
-    done = subprocess.run([*args, image], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, errors="replace", timeout=120, cwd=ROOT)
-    lines = done.stdout.replace("\r", "").splitlines()
-    at = 0
+    status, text = run([*args, image])
+    at, lines = 0, text.splitlines()
     for want in h["expect"]:
-        assert want in lines[at:], f"no line {want!r} in:\n{done.stdout}"
+        assert want in lines[at:], f"no line {want!r} in:\n{text}"
         at = lines.index(want, at) + 1
-    assert done.returncode == int(h["status"][0]), done.stdout
+    if kind.startswith("check"):
+        judge(text, r"^$")
+        assert status == 11, text
+    else:
+        assert status == int((h["status"] or ["0"])[0]), text
+
+
+@pytest.mark.skipif(not QEMU, reason="qemu-system-x86_64 is not installed")
+@pytest.mark.parametrize("program", CHECKS, ids=lambda p: p.stem)
+def test_qemu(program):
+    h = head(program)
+    if h["qemu"] == ["no"]:
+        pytest.skip(f"{program.stem} asks for what QEMU does not have")
+    args = [QEMU, "-accel", "tcg", "-cpu", "max", "-display", "none", "-serial", "stdio", "-monitor", "none",
+            "-no-reboot", "-device", "isa-debug-exit,iobase=0x501,iosize=1"]
+    for more in h["qemu"]:
+        args += shlex.split(more)
+    _, text = run([*args, "-kernel", OUT / (program.stem + ".elf")])
+    judge(text, r"\[qemu: ")
