@@ -241,6 +241,17 @@ void blocks_flush(struct block_cache *k)
     k->stats.flushes++;
 }
 
+void blocks_drop_offset(struct block_cache *k, unsigned offset)
+{
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        for (struct block *b = k->bucket[i], *next; b; b = next) {
+            next = b->hash_next;
+            if (((offset - b->paddr) & (PAGE_SIZE - 1)) < b->bytes)
+                drop(k, b);
+        }
+    }
+}
+
 void blocks_remap(struct block_cache *k)
 {
     blocks_flush(k);

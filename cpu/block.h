@@ -88,6 +88,9 @@ void blocks_invalidate(struct block_cache *k, uint64_t paddr, uint64_t len);
 void blocks_flush(struct block_cache *k);
 /* The bus's map or the A20 gate changed: drops all blocks and translations. */
 void blocks_remap(struct block_cache *k);
+/* Drops every block with a byte at this offset of a page: a breakpoint came or went there. Not
+ * while uops run. */
+void blocks_drop_offset(struct block_cache *k, unsigned offset);
 /* Frees what is dead. Not while uops run. */
 void blocks_reclaim(struct block_cache *k);
 

@@ -252,7 +252,22 @@ struct cpu_apic {
 #define TRAIL       32 /* power of two */
 #define FAULT_CHAIN 8
 
+/* What a debugger's wishes did to this CPU: see stops.h. */
+enum stop_why { STOP_NONE, STOP_BREAK, STOP_WATCH };
+struct cpu_stop {
+    enum stop_why why;
+    unsigned kinds; /* STOP_WATCH: WATCH_* that it watches for */
+    uint64_t la;    /* of the breakpoint, or the first byte watched */
+    /* A breakpoint that does not stop: where the CPU was when it was told to go on. */
+    bool passing;
+    uint64_t pass_la, pass_icount, pass_count;
+    bool hold;       /* takes no interrupt while it runs */
+    bool events;     /* leaves the engine when an interrupt or a trap was delivered */
+    uint64_t passed; /* such events delivered while `events` is set */
+};
+
 struct tlb;
+struct stops;
 struct block;
 struct block_cache;
 struct jump_entry;
@@ -300,6 +315,9 @@ struct cpu {
     /* FERR#: level of the x87 error line, for CR0.NE = 0 (IRQ 13). May be NULL. */
     void (*ferr)(void *opaque, bool level);
     void *ferr_opaque;
+
+    const struct stops *stops; /* where a debugger wants to stop; NULL: nowhere */
+    struct cpu_stop stop;
 
     /* For people: the faults since the last one that was delivered whole, and where blocks began.
      */

@@ -61,8 +61,9 @@ uint32_t debug_code_hits(const struct cpu *c, uint64_t la)
 unsigned debug_watches(const struct cpu *c, uint64_t la)
 {
     unsigned w = 0;
-    if (LIKELY(!(c->s.dr7 & 0xff)))
+    if (LIKELY(!debug_watching(c)))
         return 0;
+    w = stops_watches_page(c, la);
     for (unsigned i = 0; i < 4; i++) {
         unsigned kind = kind_of(c, i);
         if (!enabled(c, i) || (c->s.dr[i] ^ la) >> PAGE_SHIFT)
@@ -83,11 +84,26 @@ static void note(struct cpu *c, uint32_t hits)
     cpu_request(c, REQ_DB);
 }
 
+/* A debugger's watchpoint: the engine leaves when the instruction is done. */
+static bool debugger_access(struct cpu *c, uint64_t la, unsigned n, bool write)
+{
+    unsigned w;
+    if (!stops_watched(c, la, n, write ? WATCH_WRITE : WATCH_READ, &w))
+        return true;
+    if (!c->single)
+        return cpu_fault(c, EXC_RESTART, "a debugger's watchpoint", 0, 0);
+    stops_hit(c, STOP_WATCH, c->stops->watch[w].la, c->stops->watch[w].kinds);
+    cpu_request(c, REQ_EXIT);
+    return true;
+}
+
 bool debug_access(struct cpu *c, uint64_t la, unsigned n, bool write)
 {
     uint32_t met = 0;
-    if (LIKELY(!(c->s.dr7 & 0xff)))
+    if (LIKELY(!debug_watching(c)))
         return true;
+    if (!debugger_access(c, la, n, write))
+        return false;
     for (unsigned i = 0; i < 4; i++) {
         unsigned kind = kind_of(c, i);
         if ((kind == BP_ACCESS || (kind == BP_WRITE && write)) && overlaps(c, i, la, n))

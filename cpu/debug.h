@@ -6,7 +6,7 @@
 #ifndef ISHI_CPU_DEBUG_H
 #define ISHI_CPU_DEBUG_H
 
-#include "cpu/cpu.h"
+#include "cpu/stops.h"
 
 #define DR6_FIXED 0xffff0ff0u
 #define DR6_BD    BIT(13)
@@ -17,6 +17,12 @@
 
 #define WATCH_READ  1u
 #define WATCH_WRITE 2u
+
+/* May an access hit a breakpoint of the debug registers or a debugger's watchpoint? */
+static inline bool debug_watching(const struct cpu *c)
+{
+    return (c->s.dr7 & 0xff) || (c->stops && c->stops->watch_count);
+}
 
 /* Is any code breakpoint enabled? */
 bool debug_has_code(const struct cpu *c);

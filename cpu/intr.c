@@ -361,6 +361,8 @@ bool cpu_deliver(struct cpu *c)
     c->chain_count = 0;
     c->s.pending_db = 0; /* the instruction did not complete: no trap for what it touched */
     c->s.stepping = 0;
+    if (c->stop.why == STOP_WATCH) /* nor a debugger's stop */
+        c->stop.why = STOP_NONE;
     /* counts as an instruction, or a guest whose handler faults at once would stop the clock */
     c->s.icount++;
     return deliver_chain(c, BENIGN);
@@ -370,6 +372,10 @@ bool cpu_deliver(struct cpu *c)
 static bool deliver_event(struct cpu *c, const struct event *e)
 {
     c->chain_count = 0;
+    if (c->stop.events) {
+        c->stop.passed++;
+        cpu_request(c, REQ_EXIT);
+    }
     if (deliver(c, e)) {
         c->s.rip = c->next_rip;
         return true;
@@ -556,11 +562,12 @@ static bool look(struct cpu *c, bool *delivered)
         s->activity = ACT_RUN;
         return debug_trap(c, s->pending_db);
     }
-    if (s->nmi_pending && !s->nmi_blocked && !hold_all)
+    bool held = c->stop.hold && s->activity == ACT_RUN; /* by a debugger that steps */
+    if (s->nmi_pending && !s->nmi_blocked && !hold_all && !held)
         return take_nmi(c);
     if (!hold_all)
         drop(c, REQ_NMI); /* IRET asks for it again */
-    if (maskable(c, shadow, &ok))
+    if (!held && maskable(c, shadow, &ok))
         return ok;
     *delivered = false;
     if (s->activity != ACT_RUN)

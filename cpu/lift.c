@@ -5,6 +5,7 @@
 #include "cpu/block.h"
 #include "cpu/helpers.h"
 #include "cpu/lifters.h"
+#include "cpu/stops.h"
 #include "cpu/vec.h"
 #include "cpu/x87.h"
 
@@ -456,6 +457,7 @@ void lift_block(const struct cpu *c, struct lifted *out, struct uop *uops, unsig
 {
     struct insn in;
     struct lift l = {.in = &in, .key = key, .out = uops, .capacity = capacity};
+    uint64_t la = stops_pc(c);
     *out = (struct lifted){0};
     while (out->insn_count < max && l.count + INSN_UOPS < capacity) {
         enum isa_result r = isa_decode(&in, bytes + out->bytes, n - out->bytes,
@@ -468,6 +470,11 @@ void lift_block(const struct cpu *c, struct lifted *out, struct uop *uops, unsig
             in.length = ISA_MAX_LEN;
         l.ip_off = out->bytes;
         l.insn_index = (uint8_t)out->insn_count;
+        if (stops_wanted(c, la + out->bytes)) { /* its block begins with the question */
+            if (out->insn_count)
+                break;
+            lift_call(&l, stops_check)->aux = in.rep && r == ISA_OK && (in.row->attr & A_REP);
+        }
         lift_one(&l, r);
         out->insn_count++;
         out->bytes += in.length;

@@ -131,8 +131,9 @@ static inline unsigned lg_size(unsigned size)
 }
 
 struct block;
-/* Lifts a block from `bytes` (n of them, to the page's end) for `key` into uops; fills what the
- * lifter knows of the block (block.h). `max`: at most so many instructions. */
+/* Lifts the block at c's rip from `bytes` (n of them, to the page's end) for `key` into uops; fills
+ * what the lifter knows of the block (block.h). Where a debugger may want to stop, the block ends
+ * or asks (stops.h). `max`: at most so many instructions. */
 struct lifted {
     unsigned uop_count, insn_count, bytes;
     bool crosses; /* the first instruction does not end within n: more bytes are needed */

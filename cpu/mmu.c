@@ -342,7 +342,7 @@ bool mmu_load(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t 
     uint64_t got = 0;
     if (!aligned(c, la, size, acc))
         return false;
-    if (within(la, size) && !(c->s.dr7 & 0xff)) {
+    if (within(la, size) && !debug_watching(c)) {
         struct page p;
         unsigned offset = la & (PAGE_SIZE - 1);
         if (!page_get(c, la, acc, &p) || !may_touch(c, &p))
@@ -362,7 +362,7 @@ bool mmu_store(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t
 {
     if (!aligned(c, la, size, acc))
         return false;
-    if (!within(la, size) || (c->s.dr7 & 0xff))
+    if (!within(la, size) || debug_watching(c))
         return lin_store_bytes(c, la, acc, &v, size);
     struct page p;
     unsigned offset = la & (PAGE_SIZE - 1);

@@ -41,14 +41,20 @@ void soft_part(struct cpu **cpus, unsigned n)
     blocks_free(cpus[0]->blocks);
 }
 
+static bool leave(struct cpu *c, enum engine_exit *why)
+{
+    if (!(c->request & REQ_EXIT))
+        return false;
+    __atomic_fetch_and(&c->request, ~REQ_EXIT, __ATOMIC_SEQ_CST);
+    *why = ENGINE_REQUEST;
+    return true;
+}
+
 /* Between blocks. False: leave with *why. */
 static bool attend(struct cpu *c, enum engine_exit *why)
 {
-    if (c->request & REQ_EXIT) {
-        __atomic_fetch_and(&c->request, ~REQ_EXIT, __ATOMIC_SEQ_CST);
-        *why = ENGINE_REQUEST;
+    if (leave(c, why))
         return false;
-    }
     if (c->request & REQ_YIELD) {
         __atomic_fetch_and(&c->request, ~REQ_YIELD, __ATOMIC_SEQ_CST);
         *why = ENGINE_YIELD;
@@ -63,6 +69,8 @@ static bool attend(struct cpu *c, enum engine_exit *why)
             *why = c->s.activity == ACT_SHUTDOWN ? ENGINE_SHUTDOWN : ENGINE_HALT;
             return false;
         }
+        if (c->stop.events && leave(c, why)) /* a debugger steps: it sees the handler's first */
+            return false;
     }
     return true;
 }

@@ -157,6 +157,7 @@ static int run(struct front *f)
         switch (event) {
         case MACHINE_SLICE: break;
         case MACHINE_IDLE: wait = patience(f); break;
+        case MACHINE_BREAK: break;
         case MACHINE_OFF: return STATUS_OK;
         case MACHINE_DEBUG_EXIT: return (int)machine_exit_code(f->machine);
         case MACHINE_REBOOT: return STATUS_REBOOT;

@@ -12,6 +12,7 @@
 
 #include "cpu/cpuid.h"
 #include "cpu/flags.h"
+#include "machine/debug.h"
 #include "machine/pc.h"
 
 #define NS_PER_INSN 4      /* virtual clock: 250 million instructions a second */
@@ -44,6 +45,7 @@ struct machine {
     bool stop_on_reboot;
     struct cpu *cpu[CPU_MAX];
     struct cpu *triple;
+    struct debug debug;
     struct pc *pc;
     unsigned state_count;
     struct state_ref state[STATES];
@@ -61,7 +63,7 @@ static uint64_t source(void *opaque)
 {
     struct machine *m = opaque;
     if (m->cfg.clock == CLOCK_HOST)
-        return m->cfg.host_ns() - m->host_start;
+        return (m->debug.paused ? m->debug.paused_at : m->cfg.host_ns()) - m->host_start;
     if (!m->cpu[m->s.current])
         return m->s.now;
     return m->s.now + (cpu_icount(m->cpu[m->s.current]) - m->turn_start) * NS_PER_INSN;
@@ -177,6 +179,7 @@ void machine_free(struct machine *m)
         free(m->cpu[i]);
     }
     pc_free(m->pc);
+    debug_free(m);
     free(m);
 }
 
@@ -214,6 +217,8 @@ static bool turn(struct machine *m, uint64_t limit, enum engine_exit *why, uint6
     if (c->s.activity != ACT_RUN && !c->request)
         return false;
     uint64_t before = c->s.icount, budget = min_u64(limit, min_u64(m->s.quantum, until_timer(m)));
+    if (UNLIKELY(m->debug.on) && !debug_turn(m, c, &budget))
+        return false;
     *why = m->cfg.engine->run(c, budget);
     *done = c->s.icount - before;
     m->s.total += *done;
@@ -257,6 +262,7 @@ enum machine_event machine_run(struct machine *m, struct err *e)
         }
         enum engine_exit why;
         uint64_t done;
+        struct cpu *c = m->cpu[m->s.current];
         if (turn(m, min_u64(left, m->stop_after - m->s.total), &why, &done))
             idle = 0;
         else
@@ -268,6 +274,8 @@ enum machine_event machine_run(struct machine *m, struct err *e)
         }
         if (why == ENGINE_HALT || why == ENGINE_YIELD || m->s.quantum == 0)
             next_cpu(m);
+        if (UNLIKELY(m->debug.on) && debug_turned(m, c, done))
+            return MACHINE_BREAK;
         if (idle < m->cfg.cpus)
             continue;
         if (m->cfg.clock == CLOCK_HOST || m->clock.next == CLOCK_NEVER)
@@ -277,6 +285,26 @@ enum machine_event machine_run(struct machine *m, struct err *e)
         idle = 0;
     }
     return MACHINE_SLICE;
+}
+
+struct debug *machine_debug(struct machine *m)
+{
+    return &m->debug;
+}
+
+void debug_pause(struct machine *m)
+{
+    CHECK(!m->debug.paused);
+    m->debug.paused = true;
+    m->debug.paused_at = m->cfg.clock == CLOCK_HOST ? m->cfg.host_ns() : 0;
+}
+
+void debug_resume(struct machine *m)
+{
+    CHECK(m->debug.paused);
+    m->debug.paused = false;
+    if (m->cfg.clock == CLOCK_HOST)
+        m->host_start += m->cfg.host_ns() - m->debug.paused_at;
 }
 
 uint64_t machine_wakeup(const struct machine *m)

@@ -79,6 +79,7 @@ enum machine_event {
     MACHINE_DEBUG_EXIT, /* isa-debug-exit; machine_exit_code() */
     MACHINE_STOPPED,    /* machine_stop_after()'s count is reached */
     MACHINE_REBOOT,     /* the guest asked for a reset, and machine_stop_on_reboot() was set */
+    MACHINE_BREAK,      /* what a debugger waits for: debug_stop() of debug.h */
     MACHINE_FAILED,     /* a reset could not load the guest again; the error is in *e */
 };
 
