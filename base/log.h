@@ -16,6 +16,7 @@
     X(PCI, "pci", "configuration space")                              \
     X(DISK, "disk", "IDE commands")                                   \
     X(BOOT, "boot", "what the boot loaders do")                       \
+    X(KVM, "kvm", "what the host's KVM could not do")                 \
     X(HOST, "host", "the outside: files, terminals, sockets")
 
 enum log_topic {

@@ -303,6 +303,8 @@ struct cpu {
     struct tlb *tlb;            /* owned */
     struct block_cache *blocks; /* owned, or shared between CPUs by the engine */
 
+    struct kvm_vcpu *vcpu;      /* of the KVM engine, owned by it; NULL on others */
+
     struct bus *bus;
     struct clock *clock;
     struct rng *rng;

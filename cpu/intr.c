@@ -482,17 +482,22 @@ static bool take_nmi(struct cpu *c)
     return deliver_event(c, &e);
 }
 
+bool cpu_take_vector(struct cpu *c, unsigned vector)
+{
+    struct event e = outside(c, vector);
+    c->s.activity = ACT_RUN;
+    LOG(c->log, INT, "cpu%u: interrupt %#x at %x:%llx", c->index, vector, c->s.seg[SEG_CS].sel,
+        (unsigned long long)c->s.rip);
+    return deliver_event(c, &e);
+}
+
 static bool take_intr(struct cpu *c, bool *taken)
 {
     int vector = c->apic.ack ? c->apic.ack(c->apic.apic) : -1;
     *taken = vector >= 0;
     if (vector < 0)
         return true;
-    struct event e = outside(c, (unsigned)vector);
-    c->s.activity = ACT_RUN;
-    LOG(c->log, INT, "cpu%u: interrupt %#x at %x:%llx", c->index, (unsigned)vector,
-        c->s.seg[SEG_CS].sel, (unsigned long long)c->s.rip);
-    return deliver_event(c, &e);
+    return cpu_take_vector(c, (unsigned)vector);
 }
 
 static uint32_t breakpoints_here(const struct cpu *c)

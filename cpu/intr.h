@@ -23,6 +23,9 @@ bool cpu_deliver(struct cpu *c);
  * it can of c->request. False: shutdown. */
 bool cpu_interrupt(struct cpu *c);
 
+/* Delivers a maskable interrupt that was acknowledged already. False: shutdown. */
+bool cpu_take_vector(struct cpu *c, unsigned vector);
+
 /* INT n, INT3, INTO and INT1 from inside the instruction: return address and frame point behind
  * it. On success next_rip is the handler's first byte. */
 enum intr_soft { SOFT_INT, SOFT_INT3, SOFT_INTO, SOFT_INT1 };

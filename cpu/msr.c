@@ -1,4 +1,5 @@
 /* Model-specific registers: those that kernels and firmware read. Any other is #GP(0), logged. */
+#include "cpu/msr.h"
 #include "cpu/cpuid.h"
 #include "cpu/intr.h"
 #include "cpu/sysop.h"
@@ -130,7 +131,7 @@ static bool is_apic(uint32_t n)
     return n == MSR_APIC_BASE || n == MSR_TSC_DEADLINE || (n >= MSR_X2APIC && n <= MSR_X2APIC_LAST);
 }
 
-static bool msr_read(const struct cpu *c, uint32_t n, uint64_t *v)
+bool cpu_msr_read(const struct cpu *c, uint32_t n, uint64_t *v)
 {
     const struct cpu_state *s = &c->s;
     *v = 0;
@@ -269,7 +270,7 @@ static bool apic_write(struct cpu *c, uint32_t n, uint64_t v)
     return ok;
 }
 
-static bool msr_write(struct cpu *c, uint32_t n, uint64_t v)
+bool cpu_msr_write(struct cpu *c, uint32_t n, uint64_t v)
 {
     struct cpu_state *s = &c->s;
     if (is_apic(n))
@@ -309,7 +310,7 @@ bool h_rdmsr(struct cpu *c, const struct uop *u)
 {
     uint32_t n = (uint32_t)c->s.r[R_CX];
     uint64_t v;
-    if (!msr_read(c, n, &v)) {
+    if (!cpu_msr_read(c, n, &v)) {
         LOG(c->log, CPU, "cpu%u: read of unknown MSR %#x at %llx", c->index, n,
             (unsigned long long)c->s.rip);
         return cpu_fault(c, EXC_GP, "RDMSR: there is no MSR %#llx", n, 0);
@@ -323,7 +324,7 @@ bool h_wrmsr(struct cpu *c, const struct uop *u)
 {
     uint32_t n = (uint32_t)c->s.r[R_CX];
     uint64_t v = (uint32_t)c->s.r[R_AX] | c->s.r[R_DX] << 32;
-    if (msr_write(c, n, v))
+    if (cpu_msr_write(c, n, v))
         return true;
     LOG(c->log, CPU, "cpu%u: write of %#llx to MSR %#x at %llx, which it does not take", c->index,
         (unsigned long long)v, n, (unsigned long long)c->s.rip);

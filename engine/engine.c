@@ -3,6 +3,7 @@
 
 static const struct engine *const engines[] = {
     &engine_interp,
+    &engine_kvm,
 };
 
 const struct engine *engine_at(unsigned i)

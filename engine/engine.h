@@ -22,11 +22,20 @@ struct engine {
     const char *name; /* as in --engine */
     const char *text; /* for people */
     /* Prepares the CPUs of one machine, once, when all are initialised, and undoes it before they
-     * are freed. False with *e: the host can't. */
+     * are freed, or before another engine joins. CPUs that have executed nothing may lose features
+     * that the host lacks, and get another tsc_hz; others are refused for it. False with *e: the
+     * host can't. */
     bool (*join)(struct cpu **cpus, unsigned n, struct err *e);
     void (*part)(struct cpu **cpus, unsigned n);
     /* s.icount advances by what was executed. */
     enum engine_exit (*run)(struct cpu *c, uint64_t budget);
+    /* The rest may be NULL. */
+    /* Makes c->s true, where the engine keeps state elsewhere between runs. After it the caller may
+     * also change c->s. */
+    void (*sync)(struct cpu *c);
+    /* Text for the monitor, of the machine that c is in. */
+    void (*show)(struct cpu *c, char *buf, size_t size);
+    bool by_time; /* a run ends by the host's clock, and s.icount is a guess */
 };
 
 /* By name, and the i-th; NULL: there is none. The first is what `auto` takes. */
@@ -34,6 +43,7 @@ const struct engine *engine_find(const char *name);
 const struct engine *engine_at(unsigned i);
 
 extern const struct engine engine_interp; /* our own CPU, by interpreting uops */
+extern const struct engine engine_kvm;    /* the host's, by Linux's KVM */
 
 /* The functions of engine_interp, for tests that run a bare CPU. soft_join makes the CPUs share
  * translated code, and ties them to the bus's hooks. */

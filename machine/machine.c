@@ -83,6 +83,14 @@ static void add_state(struct machine *m, const char *name, const struct state_ta
     m->state[m->state_count++] = (struct state_ref){name, t, data};
 }
 
+/* Makes the CPU's state readable, and takes it away from the engine. */
+static struct cpu *synced(struct machine *m, unsigned i)
+{
+    if (m->cfg.engine->sync)
+        m->cfg.engine->sync(m->cpu[i]);
+    return m->cpu[i];
+}
+
 static bool start_guest(struct machine *m, struct err *e)
 {
     struct boot_entry entry;
@@ -99,7 +107,7 @@ static bool start_guest(struct machine *m, struct err *e)
 static bool reset(struct machine *m, struct err *e)
 {
     for (unsigned i = 0; i < m->cfg.cpus; i++)
-        cpu_reset(m->cpu[i], false);
+        cpu_reset(synced(m, i), false);
     for (unsigned i = 1; i < m->cfg.cpus; i++) /* one RESET# starts all time-stamp counters */
         m->cpu[i]->s.tsc_offset = m->cpu[0]->s.tsc_offset;
     pc_reset(m->pc);
@@ -114,6 +122,17 @@ static void refuse_model(const char *name, struct err *e)
     for (unsigned i = 0; (model = cpu_model_at(i)) && n < sizeof names; i++)
         n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", model->name);
     err_set(e, ERR_INVALID, "no CPU model \"%s\": there are %s", name, names);
+}
+
+static bool join(struct machine *m, struct err *e)
+{
+    const struct engine *x = m->cfg.engine;
+    if (x->by_time && m->cfg.clock == CLOCK_VIRTUAL)
+        return err_set(e, ERR_INVALID,
+                       "--clock virtual counts instructions, which engine %s can't: take another "
+                       "engine, or --clock host",
+                       x->name);
+    return x->join(m->cpu, m->cfg.cpus, e);
 }
 
 struct machine *machine_new(const struct machine_config *cfg, struct err *e)
@@ -149,15 +168,16 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
         struct cpu *c = xcalloc(1, sizeof *c);
         c->tsc_hz = TSC_HZ;
         cpu_init(c, i, cfg->cpus, pc_bus(m->pc), &m->clock, &m->rng, &m->cfg.log, &model->features);
-        pc_attach(m->pc, c);
         m->cpu[i] = c;
         snprintf(m->names[i], sizeof m->names[i], "cpu%u", i);
         add_state(m, m->names[i], &cpu_state_table, &c->s);
     }
-    if (!m->cfg.engine->join(m->cpu, cfg->cpus, e)) {
+    if (!join(m, e)) {
         machine_free(m);
         return NULL;
     }
+    for (unsigned i = 0; i < cfg->cpus; i++) /* the engine has its say on their rate first */
+        pc_attach(m->pc, m->cpu[i]);
     for (unsigned i = 0; i < pc_state_count(m->pc); i++) {
         const struct state_ref *r = pc_state(m->pc, i);
         add_state(m, r->name, r->table, r->data);
@@ -346,7 +366,7 @@ uint64_t machine_hash(struct machine *m)
 {
     uint64_t h = STATE_HASH_INIT;
     for (unsigned i = 0; i < m->cfg.cpus; i++)
-        flags_sync(m->cpu[i]);
+        flags_sync(synced(m, i));
     for (unsigned i = 0; i < m->state_count; i++)
         h = state_hash(h, m->state[i].table, m->state[i].data);
     return hash_bytes(h, m->cfg.ram, m->cfg.ram_size);
@@ -374,7 +394,7 @@ size_t machine_type(struct machine *m, const uint8_t *bytes, size_t n)
 
 struct cpu *machine_cpu(struct machine *m, unsigned i)
 {
-    return m->cpu[i];
+    return synced(m, i);
 }
 
 unsigned machine_cpu_count(const struct machine *m)

@@ -1,0 +1,451 @@
+#include "engine/kvm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cpu/flags.h"
+#include "cpu/intr.h"
+#include "engine/kvm_vm.h"
+
+#define KICK         SIGRTMIN /* ends KVM_RUN at the end of a run */
+#define RUN_MIN_NS   50000u   /* the shortest run: with timers always due, a guest still gets on */
+#define SLICE_BUDGET 20000u   /* the instructions of a budget that a whole slice stands for */
+#define STREAK_MAX   10 /* after refusals in a row our own CPU runs up to 2^this instructions */
+#define TSS_ADDRESS  0xfeffd000u /* three pages that older Intel processors want for real mode … */
+#define MAP_ADDRESS  0xfeffc000u /* … and one for its page table; nothing of the board is there */
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+/* --- a run's end ------------------------------------------------------------------------------ */
+
+/* The flag is in the page shared with the kernel, so a signal just before KVM_RUN is not lost. */
+static void on_kick(int n, siginfo_t *info, void *context)
+{
+    struct kvm_run *run = info->si_value.sival_ptr;
+    if (info->si_code == SI_TIMER && run)
+        run->immediate_exit = 1;
+}
+
+/* The signal must go to the thread that runs the CPU. */
+static void timer_ready(struct kvm_vcpu *v)
+{
+    pid_t self = (pid_t)syscall(SYS_gettid);
+    struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = KICK};
+    if (v->thread == self)
+        return;
+    if (v->thread)
+        timer_delete(v->timer);
+    ev.sigev_value.sival_ptr = v->run;
+    ev.sigev_notify_thread_id = self;
+    CHECK(timer_create(CLOCK_MONOTONIC, &ev, &v->timer) == 0);
+    v->thread = self;
+}
+
+static void timer_arm(struct kvm_vcpu *v, uint64_t ns)
+{
+    const struct itimerspec t = {
+        .it_value = {(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)},
+    };
+    timer_settime(v->timer, 0, &t, NULL);
+}
+
+/* --- events ----------------------------------------------------------------------------------- */
+
+static void drop(struct cpu *c, uint32_t req)
+{
+    __atomic_fetch_and(&c->request, ~req, __ATOMIC_SEQ_CST);
+}
+
+static bool interrupts_on(const struct kvm_vcpu *v)
+{
+    return v->loaded ? v->if_flag : (v->c->s.rflags & EF_IF) != 0;
+}
+
+static bool apic_pending(const struct cpu *c)
+{
+    return c->apic.pending && c->apic.pending(c->apic.apic);
+}
+
+/* INIT, start-up IPIs and traps that wait are our own CPU's. False: the CPU does not run. */
+static bool attend(struct kvm_vcpu *v, enum engine_exit *why)
+{
+    struct cpu *c = v->c;
+    if (c->request & (REQ_EXIT | REQ_YIELD)) {
+        drop(c, REQ_EXIT | REQ_YIELD);
+        *why = ENGINE_REQUEST;
+        return false;
+    }
+    bool ipi = (c->request & (REQ_INIT | REQ_SIPI)) || c->s.init_pending || c->s.sipi_pending;
+    if (ipi || (!v->loaded && (c->s.pending_db || c->s.stepping))) {
+        kvm_store(v);
+        if (!cpu_interrupt(c)) {
+            *why = ENGINE_SHUTDOWN;
+            return false;
+        }
+    }
+    if (c->request & REQ_NMI) {
+        drop(c, REQ_NMI);
+        c->s.nmi_pending = 1;
+    }
+    if (c->s.activity == ACT_HALT && (c->s.nmi_pending || (interrupts_on(v) && apic_pending(c))))
+        c->s.activity = ACT_RUN;
+    if (c->s.activity == ACT_RUN)
+        return true;
+    drop(c, REQ_INTR | REQ_DB);
+    *why = c->s.activity == ACT_SHUTDOWN ? ENGINE_SHUTDOWN : ENGINE_HALT;
+    return false;
+}
+
+/* Hands over what interrupts now, or asks to be told when it may. */
+static void inject(struct kvm_vcpu *v)
+{
+    struct cpu *c = v->c;
+    if (c->s.nmi_pending && kvm_call(v->fd, KVM_NMI, NULL) >= 0)
+        c->s.nmi_pending = 0;
+    if (v->ready && apic_pending(c)) {
+        int vector = c->apic.ack(c->apic.apic);
+        struct kvm_interrupt i = {.irq = (uint32_t)vector};
+        if (vector >= 0) {
+            CHECK(kvm_call(v->fd, KVM_INTERRUPT, &i) >= 0);
+            LOG(c->log, INT, "cpu%u: interrupt %#x", c->index, (unsigned)vector);
+            v->ready = false;
+        }
+    }
+    drop(c, REQ_INTR | REQ_DB);
+    v->run->request_interrupt_window = apic_pending(c);
+}
+
+/* The low four bits of TPR are no part of CR8. */
+static void give_tpr(struct kvm_vcpu *v)
+{
+    const struct cpu_apic *a = &v->c->apic;
+    v->run->cr8 = a->tpr ? a->tpr(a->apic) >> 4 : 0;
+}
+
+static void take_tpr(struct kvm_vcpu *v)
+{
+    const struct cpu_apic *a = &v->c->apic;
+    if (a->tpr && a->tpr(a->apic) >> 4 != v->run->cr8)
+        a->set_tpr(a->apic, (uint8_t)(v->run->cr8 << 4));
+}
+
+/* --- running ---------------------------------------------------------------------------------- */
+
+/* The kernel can't go on: our own CPU does, from the same instruction. More at once when the kernel
+ * has just failed before, as such code comes in runs (a copy by vector registers, say). */
+static enum engine_exit take_over(struct kvm_vcpu *v)
+{
+    uint64_t runs = v->vm->stats.runs;
+    v->streak = runs - v->refused_run <= 2 && v->streak < STREAK_MAX ? v->streak + 1
+                : runs - v->refused_run <= 2                         ? STREAK_MAX
+                                                                     : 0;
+    v->refused_run = runs;
+    return kvm_step(v, 1ull << v->streak);
+}
+
+/* A triple fault: our own CPU runs the instruction again, as it can say how it came about. */
+static enum engine_exit shut_down(struct kvm_vcpu *v)
+{
+    struct cpu *c = v->c;
+    kvm_store(v);
+    if (c->s.activity == ACT_RUN && kvm_step(v, 1) == ENGINE_SHUTDOWN)
+        return ENGINE_SHUTDOWN;
+    c->s.activity = ACT_SHUTDOWN;
+    return ENGINE_SHUTDOWN;
+}
+
+static enum engine_exit other_exit(struct kvm_vcpu *v)
+{
+    struct cpu *c = v->c;
+    switch (v->run->exit_reason) {
+    case KVM_EXIT_HLT: c->s.activity = ACT_HALT; return ENGINE_BUDGET;
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+    case KVM_EXIT_SET_TPR:
+    case KVM_EXIT_INTR: return ENGINE_BUDGET;
+    case KVM_EXIT_SHUTDOWN: return shut_down(v);
+    case KVM_EXIT_INTERNAL_ERROR:
+        kvm_store(v);
+        kvm_refused(v);
+        return take_over(v);
+    default:
+        LOG(c->log, KVM, "cpu%u: KVM stopped for reason %u (%llx)", c->index, v->run->exit_reason,
+            (unsigned long long)v->run->hw.hardware_exit_reason);
+        kvm_store(v);
+        return take_over(v);
+    }
+}
+
+/* Into the guest and back, once. ENGINE_BUDGET: nothing to report. */
+static enum engine_exit enter(struct kvm_vcpu *v)
+{
+    struct kvm_run *run = v->run;
+    inject(v);
+    give_tpr(v);
+    v->vm->stats.runs++;
+    int r = ioctl(v->fd, KVM_RUN, 0);
+    v->unfinished = false;
+    v->if_flag = run->if_flag;
+    v->ready = run->ready_for_interrupt_injection;
+    take_tpr(v);
+    if (r < 0 && (errno == EINTR || errno == EAGAIN))
+        return ENGINE_BUDGET;
+    if (r < 0) { /* memory that the host can't give, say */
+        LOG(v->c->log, HOST, "cpu%u: KVM_RUN: %s", v->c->index, strerror(errno));
+        kvm_store(v);
+        return take_over(v);
+    }
+    kvm_exit_count(v);
+    return kvm_exit_device(v) ? ENGINE_BUDGET : other_exit(v);
+}
+
+/* How long this run may last, in ns. */
+static uint64_t slice(const struct cpu *c, uint64_t budget)
+{
+    uint64_t now = clock_now(c->clock), most, left;
+    most = min_u64(budget, SLICE_BUDGET) * (KVM_SLICE_NS / SLICE_BUDGET);
+    left = c->clock->next > now ? c->clock->next - now : 0;
+    return max_u64(min_u64(most, left), RUN_MIN_NS);
+}
+
+static bool prepare(struct kvm_vcpu *v)
+{
+    struct err e;
+    if (v->vm->remapped && !kvm_map(v->vm, &e)) {
+        LOG(v->c->log, HOST, "%s", e.text);
+        return false;
+    }
+    if (!v->loaded && !kvm_load(v, &e)) {
+        LOG(v->c->log, HOST, "%s", e.text);
+        return false;
+    }
+    return true;
+}
+
+static enum engine_exit loop(struct kvm_vcpu *v, uint64_t budget)
+{
+    struct cpu *c = v->c;
+    enum engine_exit why = ENGINE_BUDGET;
+    /* An address line that is held low is nothing that the kernel knows; it never lasts. */
+    if (c->bus->a20_mask != ~0ull) {
+        kvm_store(v);
+        return kvm_step(v, min_u64(budget, 100));
+    }
+    while (attend(v, &why)) {
+        if (!prepare(v))
+            return kvm_step(v, 1);
+        why = enter(v);
+        if (why != ENGINE_BUDGET || v->run->immediate_exit)
+            return why;
+        if (c->bus->a20_mask != ~0ull)
+            return ENGINE_BUDGET;
+    }
+    return why;
+}
+
+static enum engine_exit run(struct cpu *c, uint64_t budget)
+{
+    struct kvm_vcpu *v = c->vcpu;
+    uint64_t before = c->s.icount, start = clock_now(c->clock), ns = slice(c, budget);
+    timer_ready(v);
+    v->run->immediate_exit = 0;
+    timer_arm(v, ns);
+    enum engine_exit why = loop(v, budget);
+    if (why == ENGINE_HALT)
+        timer_arm(v, 0); /* nobody is to be woken for nothing */
+    uint64_t spent = (clock_now(c->clock) - start) / (KVM_SLICE_NS / SLICE_BUDGET);
+    if (c->s.icount - before < budget)
+        c->s.icount = before + min_u64(budget, max_u64(c->s.icount - before, spent));
+    return why;
+}
+
+static void sync_state(struct cpu *c)
+{
+    kvm_store(c->vcpu);
+}
+
+/* --- a machine of the kernel's ---------------------------------------------------------------- */
+
+static void remapped(void *opaque)
+{
+    struct kvm_vm *k = opaque;
+    k->remapped = true;
+    if (k->soft.remap)
+        k->soft.remap(k->soft.opaque);
+}
+
+static void code_written(void *opaque, uint64_t paddr, uint64_t len)
+{
+    struct kvm_vm *k = opaque;
+    if (k->soft.code_write)
+        k->soft.code_write(k->soft.opaque, paddr, len);
+}
+
+static bool capable(const struct kvm_vm *k, long what)
+{
+    return ioctl(k->fd, KVM_CHECK_EXTENSION, what) > 0;
+}
+
+static bool needs(const struct kvm_vm *k, struct err *e)
+{
+    static const struct {
+        long cap;
+        const char *name, *since;
+    } need[] = {
+        {KVM_CAP_IMMEDIATE_EXIT, "immediate_exit", "4.13"},
+        {KVM_CAP_READONLY_MEM, "read-only memory", "3.7"},
+        {KVM_CAP_X86_USER_SPACE_MSR, "user-space MSRs", "5.10"},
+        {KVM_CAP_X86_MSR_FILTER, "the MSR filter", "5.10"},
+        {KVM_CAP_XSAVE, "XSAVE", "2.6.36"},
+        {KVM_CAP_DEBUGREGS, "debug registers", "2.6.35"},
+        {KVM_CAP_VCPU_EVENTS, "events", "2.6.33"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(need); i++)
+        if (!capable(k, need[i].cap))
+            return err_set(e, ERR_UNSUPPORTED, "this kernel's KVM has no %s: Linux %s is needed",
+                           need[i].name, need[i].since);
+    return true;
+}
+
+static bool enable(const struct kvm_vm *k, uint32_t cap, uint64_t arg)
+{
+    struct kvm_enable_cap c = {.cap = cap, .args = {arg}};
+    return kvm_call(k->fd, KVM_ENABLE_CAP, &c) >= 0;
+}
+
+/* Every MSR but those that instructions use by themselves comes back to us, and is answered as on
+ * the other engines (cpu/msr.c). */
+static bool keep_msrs(const struct kvm_vm *k, struct err *e)
+{
+    uint8_t all = 0xff;
+    const uint32_t both = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
+    struct kvm_msr_filter f = {
+        .flags = KVM_MSR_FILTER_DEFAULT_DENY,
+        .ranges = {{.flags = KVM_MSR_FILTER_READ, .base = 0x10, .nmsrs = 1, .bitmap = &all},
+                   {.flags = both, .base = 0x174, .nmsrs = 3, .bitmap = &all},
+                   {.flags = both, .base = 0xc0000080, .nmsrs = 5, .bitmap = &all},
+                   {.flags = both, .base = 0xc0000100, .nmsrs = 4, .bitmap = &all}},
+    };
+    uint64_t why =
+        KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER;
+    return (enable(k, KVM_CAP_X86_USER_SPACE_MSR, why) &&
+            kvm_call(k->fd, KVM_X86_SET_MSR_FILTER, &f) >= 0) ||
+           err_set(e, ERR_UNSUPPORTED, "KVM's MSR filter: %s", strerror(errno));
+}
+
+static bool new_vcpu(struct kvm_vcpu *v, struct err *e)
+{
+    struct kvm_vm *k = v->vm;
+    int size = ioctl(k->dev, KVM_GET_VCPU_MMAP_SIZE, 0);
+    v->fd = ioctl(k->fd, KVM_CREATE_VCPU, (unsigned long)v->c->index);
+    if (v->fd < 0 || size < 0)
+        return err_set(e, ERR_UNSUPPORTED, "KVM makes no CPU %u: %s", v->c->index, strerror(errno));
+    v->run_size = (size_t)size;
+    v->run = mmap(NULL, v->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+    if (v->run == MAP_FAILED) {
+        v->run = NULL;
+        return err_set(e, ERR_NO_MEMORY, "KVM's CPU %u can't be mapped: %s", v->c->index,
+                       strerror(errno));
+    }
+    return true;
+}
+
+static bool open_vm(struct kvm_vm *k, struct err *e)
+{
+    uint64_t map = MAP_ADDRESS;
+    k->dev = kvm_open(e);
+    if (k->dev < 0)
+        return false;
+    k->fd = ioctl(k->dev, KVM_CREATE_VM, 0);
+    if (k->fd < 0)
+        return err_set(e, ERR_UNSUPPORTED, "KVM makes no machine: %s", strerror(errno));
+    if (!needs(k, e) || !keep_msrs(k, e))
+        return false;
+    k->sregs2 = capable(k, KVM_CAP_SREGS2);
+    if (capable(k, KVM_CAP_EXIT_ON_EMULATION_FAILURE))
+        enable(k, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
+    kvm_call(k->fd, KVM_SET_IDENTITY_MAP_ADDR, &map);
+    ioctl(k->fd, KVM_SET_TSS_ADDR, (unsigned long)TSS_ADDRESS);
+    return true;
+}
+
+static void free_vm(struct kvm_vm *k)
+{
+    for (unsigned i = 0; i < k->count; i++) {
+        struct kvm_vcpu *v = &k->vcpu[i];
+        if (v->thread)
+            timer_delete(v->timer);
+        if (v->run)
+            munmap(v->run, v->run_size);
+        if (v->fd >= 0)
+            close(v->fd);
+        if (v->c)
+            v->c->vcpu = NULL;
+    }
+    if (k->fd >= 0)
+        close(k->fd);
+    if (k->dev >= 0)
+        close(k->dev);
+    free(k->vcpu);
+    free(k);
+}
+
+static bool build(struct kvm_vm *k, struct cpu **cpus, struct err *e)
+{
+    if (!open_vm(k, e))
+        return false;
+    for (unsigned i = 0; i < k->count; i++) {
+        k->vcpu[i] = (struct kvm_vcpu){.vm = k, .c = cpus[i], .fd = -1};
+        if (!new_vcpu(&k->vcpu[i], e))
+            return false;
+    }
+    return kvm_fit(k, e) && kvm_map(k, e);
+}
+
+static bool join(struct cpu **cpus, unsigned n, struct err *e)
+{
+    struct bus *b = cpus[0]->bus;
+    struct kvm_vm *k = xcalloc(1, sizeof *k);
+    struct sigaction kick = {.sa_sigaction = on_kick, .sa_flags = SA_SIGINFO | SA_RESTART};
+    *k = (struct kvm_vm){.dev = -1, .fd = -1, .count = n, .bus = b, .log = cpus[0]->log};
+    k->vcpu = xcalloc(n, sizeof *k->vcpu);
+    for (unsigned i = 0; i < n; i++)
+        k->vcpu[i].fd = -1;
+    if (!build(k, cpus, e)) {
+        free_vm(k);
+        return false;
+    }
+    sigemptyset(&kick.sa_mask);
+    sigaction(KICK, &kick, NULL);
+    soft_join(cpus, n);
+    k->soft = (struct kvm_hooks){b->remap, b->code_write, b->opaque};
+    b->remap = remapped;
+    b->code_write = code_written;
+    b->opaque = k;
+    for (unsigned i = 0; i < n; i++)
+        cpus[i]->vcpu = &k->vcpu[i];
+    return true;
+}
+
+static void part(struct cpu **cpus, unsigned n)
+{
+    struct kvm_vm *k;
+    if (!cpus[0] || !cpus[0]->vcpu)
+        return;
+    k = cpus[0]->vcpu->vm;
+    soft_part(cpus, n);
+    free_vm(k);
+}
+
+const struct engine engine_kvm = {.name = "kvm",
+                                  .text = "KVM: the host's processor",
+                                  .join = join,
+                                  .part = part,
+                                  .run = run,
+                                  .sync = sync_state,
+                                  .by_time = true};

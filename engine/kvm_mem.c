@@ -1,0 +1,114 @@
+/* Guest memory as the kernel's slots: what the bus's map says, region by region. A page that is no
+ * slot leaves the kernel at each access. */
+#include <errno.h>
+
+#include "engine/kvm_vm.h"
+
+struct map {
+    struct kvm_slot piece[KVM_SLOTS];
+    unsigned count;
+    bool full;
+};
+
+/* Pieces that touch, in the guest and in the host, become one. */
+static void add(struct map *m, uint64_t paddr, uint64_t size, uint8_t *host, bool rom)
+{
+    struct kvm_slot *last = m->count ? &m->piece[m->count - 1] : NULL;
+    if (!size)
+        return;
+    if (last && last->paddr + last->size == paddr && last->host + last->size == host &&
+        last->rom == rom) {
+        last->size += size;
+        return;
+    }
+    if (m->count == KVM_SLOTS) {
+        m->full = true;
+        return;
+    }
+    m->piece[m->count++] =
+        (struct kvm_slot){.paddr = paddr, .size = size, .host = host, .rom = rom};
+}
+
+/* RAM at [start, start + size), seen through what lies above it. */
+static void add_ram(struct map *m, const struct bus *b, uint64_t start, uint64_t size,
+                    uint8_t *host)
+{
+    uint64_t at = start, end = start + size;
+    for (unsigned i = 0; i <= b->region_count[BUS_MEM] && at < end; i++) {
+        const struct region *r = i < b->region_count[BUS_MEM] ? b->region[BUS_MEM][i] : NULL;
+        uint64_t base = r ? r->base & ~(uint64_t)(PAGE_SIZE - 1) : end;
+        uint64_t stop = r ? align_up(r->base + r->size, PAGE_SIZE) : end;
+        if (r && (stop <= at || base >= end))
+            continue;
+        if (base > at)
+            add(m, at, min_u64(base, end) - at, host + (at - start), false);
+        if (r && r->host)
+            add(m, r->base, r->size, r->host, r->rom);
+        at = stop;
+    }
+}
+
+static void describe(struct map *m, const struct bus *b)
+{
+    uint64_t low = bus_ram_low(b), high = bus_ram_high(b);
+    m->count = 0;
+    m->full = false;
+    add_ram(m, b, 0, low, b->ram);
+    add_ram(m, b, PCI_HOLE_END, high, b->ram + PCI_HOLE);
+    for (unsigned i = 0; i < b->region_count[BUS_MEM]; i++) {
+        const struct region *r = b->region[BUS_MEM][i];
+        bool over_ram = r->base < low || (r->base >= PCI_HOLE_END && r->base - PCI_HOLE_END < high);
+        if (r->host && !over_ram)
+            add(m, r->base, r->size, r->host, r->rom);
+    }
+}
+
+static bool set_slot(struct kvm_vm *k, unsigned i, struct err *e)
+{
+    const struct kvm_slot *s = &k->slot[i];
+    struct kvm_userspace_memory_region r = {.slot = i,
+                                            .flags = s->rom ? KVM_MEM_READONLY : 0,
+                                            .guest_phys_addr = s->paddr,
+                                            .memory_size = s->size,
+                                            .userspace_addr = (uintptr_t)s->host};
+    return kvm_call(k->fd, KVM_SET_USER_MEMORY_REGION, &r) >= 0 ||
+           err_set(e, ERR_NO_MEMORY, "KVM takes no memory at %#llx, %#llx bytes: %s",
+                   (unsigned long long)s->paddr, (unsigned long long)s->size, strerror(errno));
+}
+
+static bool same(const struct kvm_slot *a, const struct kvm_slot *b)
+{
+    return a->paddr == b->paddr && a->size == b->size && a->host == b->host && a->rom == b->rom;
+}
+
+bool kvm_map(struct kvm_vm *k, struct err *e)
+{
+    struct map m;
+    unsigned i, n;
+    describe(&m, k->bus);
+    if (m.full)
+        return err_set(e, ERR_NO_SPACE, "the memory map has more than %d pieces", KVM_SLOTS);
+    for (i = 0; i < KVM_SLOTS; i++) {
+        k->slot[i].keep = false;
+        for (n = 0; n < m.count && k->slot[i].size; n++) {
+            if (same(&k->slot[i], &m.piece[n]))
+                k->slot[i].keep = m.piece[n].keep = true;
+        }
+        if (k->slot[i].size && !k->slot[i].keep) {
+            k->slot[i].size = 0;
+            if (!set_slot(k, i, e))
+                return false;
+        }
+    }
+    for (i = n = 0; n < m.count; n++) {
+        if (m.piece[n].keep)
+            continue;
+        while (k->slot[i].size)
+            i++;
+        k->slot[i] = m.piece[n];
+        if (!set_slot(k, i, e))
+            return false;
+    }
+    k->remapped = false;
+    return true;
+}

@@ -1,0 +1,130 @@
+/* What the files engine/kvm*.c share: a virtual machine of the kernel and its CPUs. */
+#ifndef ISHI_ENGINE_KVM_VM_H
+#define ISHI_ENGINE_KVM_VM_H
+
+#include <linux/kvm.h>
+#include <signal.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "engine/engine.h"
+
+#define KVM_SLOTS      64
+#define KVM_EXITS      48 /* exit reasons that are counted by number */
+#define KVM_PLACES     64 /* ports and pages of device memory that are counted each */
+#define KVM_REFUSALS   32 /* instructions that the kernel refused, by address */
+#define KVM_XSAVE_SIZE 4096
+
+struct kvm_slot {
+    uint64_t paddr, size; /* size 0: free */
+    uint8_t *host;
+    bool rom;
+    bool keep; /* while the map is compared */
+};
+
+/* A port, or a page of device memory, and how often the guest went there. */
+struct kvm_place {
+    uint64_t at, count;
+};
+
+/* An instruction that the kernel's emulator refused. */
+struct kvm_refusal {
+    uint64_t at, count; /* linear address */
+    uint8_t bytes[15], length;
+    char text[48]; /* disassembled */
+};
+
+struct kvm_stats {
+    uint64_t exits[KVM_EXITS];
+    struct kvm_place port[KVM_PLACES], page[KVM_PLACES], msr[KVM_PLACES];
+    struct kvm_refusal refusal[KVM_REFUSALS];
+    uint64_t runs, loads, stores; /* KVM_RUN; whole states given to the kernel and taken back */
+    uint64_t stepped;             /* instructions that our own CPU ran instead */
+};
+
+/* What the engine of our own CPU had hooked to the bus. */
+struct kvm_hooks {
+    void (*remap)(void *opaque);
+    void (*code_write)(void *opaque, uint64_t paddr, uint64_t len);
+    void *opaque;
+};
+
+struct kvm_vm {
+    int dev, fd; /* /dev/kvm, the machine */
+    unsigned count;
+    struct kvm_vcpu *vcpu; /* owned, count of them */
+    struct bus *bus;
+    const struct log *log;
+    struct kvm_hooks soft;
+    struct kvm_slot slot[KVM_SLOTS];
+    bool remapped;     /* the bus's map changed since the slots were made */
+    bool sregs2, wide; /* KVM_CAP_SREGS2; wide: KVM_GET_XSAVE may need more than 4096 bytes */
+    struct kvm_stats stats;
+};
+
+struct kvm_vcpu {
+    struct kvm_vm *vm;
+    struct cpu *c;
+    int fd;
+    struct kvm_run *run;
+    size_t run_size;
+    bool told;       /* the kernel has the CPUID answers */
+    bool loaded;     /* the state is the kernel's; c->s is old but for icount and activity */
+    bool unfinished; /* the last exit's instruction ends with the next KVM_RUN */
+    bool ready;      /* an interrupt can be injected now */
+    bool if_flag;
+    unsigned streak;      /* refused instructions in a row: our own CPU then runs more at once */
+    uint64_t refused_run; /* stats.runs at the last refusal */
+    uint64_t end;         /* of the present run: ns of the machine's clock */
+    timer_t timer;
+    pid_t thread; /* that the timer's signal goes to; 0: no timer yet */
+};
+
+/* kvm_state.c: between cpu_state and the kernel's structures. Pure. */
+void kvm_regs_from(const struct cpu_state *s, struct kvm_regs *r);
+void kvm_regs_to(struct cpu_state *s, const struct kvm_regs *r);
+void kvm_sregs_from(const struct cpu *c, struct kvm_sregs2 *r);
+void kvm_sregs_to(struct cpu *c, const struct kvm_sregs2 *r);
+void kvm_xsave_from(const struct cpu *c, uint8_t *image); /* KVM_XSAVE_SIZE bytes, zeroed */
+void kvm_xsave_to(struct cpu *c, const uint8_t *image);
+void kvm_debug_from(const struct cpu_state *s, struct kvm_debugregs *r);
+void kvm_debug_to(struct cpu_state *s, const struct kvm_debugregs *r);
+#define KVM_MSRS 16
+unsigned kvm_msrs_from(const struct cpu *c, struct kvm_msr_entry *e); /* returns how many */
+void kvm_msrs_to(struct cpu *c, const struct kvm_msr_entry *e, unsigned n);
+void kvm_events_from(const struct cpu *c, struct kvm_vcpu_events *e);
+
+/* kvm_sync.c: the whole state, to the kernel and back. Both leave `loaded` true and false. */
+bool kvm_load(struct kvm_vcpu *v, struct err *e);
+void kvm_store(struct kvm_vcpu *v);
+/* Gives the kernel the time-stamp counter's value anew. */
+void kvm_load_tsc(struct kvm_vcpu *v);
+/* Brings s.tsc_offset up to date with the kernel's counter. */
+void kvm_store_tsc(struct kvm_vcpu *v);
+
+/* kvm_mem.c: makes the kernel's slots what the bus's map says. */
+bool kvm_map(struct kvm_vm *k, struct err *e);
+
+/* kvm_cpuid.c: the features that a guest may be told of; those of the CPUs and the rate of their
+ * time-stamp counters made to fit (engine.h, join); the model's answers. */
+bool kvm_features(int dev, struct isa_features *f, struct err *e);
+bool kvm_fit(struct kvm_vm *k, struct err *e);
+bool kvm_set_cpuid(struct kvm_vcpu *v, struct err *e);
+
+/* kvm_exit.c: what the guest asked of a device. False: the exit was something else. */
+bool kvm_exit_device(struct kvm_vcpu *v);
+void kvm_exit_count(struct kvm_vcpu *v);
+/* Our own CPU goes on from where the kernel stopped, for n instructions. */
+enum engine_exit kvm_step(struct kvm_vcpu *v, uint64_t n);
+/* Notes, and says, what the kernel's emulator refused; the state has been stored. */
+void kvm_refused(struct kvm_vcpu *v);
+
+/* kvm_show.c */
+void kvm_show(struct cpu *c, char *buf, size_t size);
+
+/* kvm_host.c */
+int kvm_open(struct err *e); /* /dev/kvm, or -1 */
+
+int kvm_call(int fd, unsigned long request, const void *arg);
+
+#endif
