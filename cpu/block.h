@@ -21,8 +21,7 @@
 #define BLOCK_INSNS 64  /* at most so many instructions a block */
 #define BLOCK_UOPS  320 /* at most so many uops */
 
-#define KEY_CPL_SHIFT 24
-#define KEY_DEAD      0xffffffffu
+#define KEY_DEAD 0xffffffffu
 
 struct block;
 

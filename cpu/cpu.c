@@ -63,14 +63,14 @@ void cpu_init(struct cpu *c, unsigned index, unsigned count, struct bus *bus, st
     c->log = log;
     c->features = *features;
     c->tsc_hz = NS_PER_S;
-    c->tlb = xcalloc(1, sizeof *c->tlb);
+    _Static_assert(TLB_SUPER_AC == 1 && TLB_USER_AC == 3, "bit 0 of a set's number is AC");
+    c->tlb = &c->tlb_space;
     tlb_init(c->tlb);
     cpu_reset(c, false);
 }
 
 void cpu_free(struct cpu *c)
 {
-    free(c->tlb);
     c->tlb = NULL;
 }
 
@@ -195,17 +195,25 @@ static uint8_t tlb_context(const struct cpu *c)
     return ac && (s->cr4 & CR4_SMAP) ? TLB_SUPER_AC : TLB_SUPER;
 }
 
+void cpu_stamp(struct cpu *c)
+{
+    uint64_t key = c->key | (uint64_t)c->cpl << KEY_CPL_SHIFT | (uint64_t)c->index << 26;
+    c->jit.stamp = c->tlb->generation << 32 | key;
+}
+
 void cpu_rights_changed(struct cpu *c)
 {
     c->tlb_ctx = tlb_context(c);
+    c->key = (c->key & ~KEY_AC) | (c->tlb_ctx & 1 ? KEY_AC : 0);
+    cpu_stamp(c);
 }
 
 void cpu_mode_changed(struct cpu *c)
 {
     const struct cpu_state *s = &c->s;
     c->cpl = cpu_real(c) ? 0 : cpu_vm86(c) ? 3 : SEG_DPL(&s->seg[SEG_SS]);
-    c->tlb_ctx = tlb_context(c);
     c->key = mode_key(s) | fpu_key(s);
+    cpu_rights_changed(c);
     cpu_attention(c);
 }
 

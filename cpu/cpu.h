@@ -18,6 +18,7 @@
 #include "base/rng.h"
 #include "base/state.h"
 #include "bus/bus.h"
+#include "cpu/tlb_entry.h"
 #include "isa/isa.h"
 
 #define CPU_MAX 32
@@ -238,16 +239,19 @@ struct cpu_apic {
 #define KEY_FLAT_DS 0x008u /* base 0, limit 4 GiB - 1, writable, 32-bit; or 64-bit mode */
 #define KEY_FLAT_ES 0x010u
 #define KEY_FLAT_SS 0x020u
-#define KEY_FLAT_CS 0x040u  /* base 0, limit 4 GiB - 1 */
-#define KEY_LONG    0x080u  /* EFER.LMA */
-#define KEY_PROT    0x100u  /* CR0.PE and not VM */
-#define KEY_FPU_NM  0x200u  /* x87 and MMX: CR0.TS or EM */
-#define KEY_SSE_UD  0x400u  /* CR0.EM or no CR4.OSFXSR */
-#define KEY_SSE_NM  0x800u  /* CR0.TS */
-#define KEY_AVX     0x1000u /* CR4.OSXSAVE, XCR0 has SSE and AVX */
-#define KEY_SINGLE  0x2000u /* one instruction a block */
-#define KEY_MMX_UD  0x4000u /* CR0.EM */
-#define KEY_WAIT_NM 0x8000u /* FWAIT: CR0.TS and MP */
+#define KEY_FLAT_CS 0x040u   /* base 0, limit 4 GiB - 1 */
+#define KEY_LONG    0x080u   /* EFER.LMA */
+#define KEY_PROT    0x100u   /* CR0.PE and not VM */
+#define KEY_FPU_NM  0x200u   /* x87 and MMX: CR0.TS or EM */
+#define KEY_SSE_UD  0x400u   /* CR0.EM or no CR4.OSFXSR */
+#define KEY_SSE_NM  0x800u   /* CR0.TS */
+#define KEY_AVX     0x1000u  /* CR4.OSXSAVE, XCR0 has SSE and AVX */
+#define KEY_SINGLE  0x2000u  /* one instruction a block */
+#define KEY_MMX_UD  0x4000u  /* CR0.EM */
+#define KEY_WAIT_NM 0x8000u  /* FWAIT: CR0.TS and MP */
+#define KEY_AC      0x10000u /* a TLB set of EFLAGS.AC is in use (tlb.h) */
+
+#define KEY_CPL_SHIFT 24 /* two bits: the CPL, in the key of a block */
 
 #define TRAIL       32 /* power of two */
 #define FAULT_CHAIN 8
@@ -271,6 +275,26 @@ struct stops;
 struct block;
 struct block_cache;
 struct jump_entry;
+
+/* Where an indirect branch of generated code goes on. */
+#define JIT_JUMP_BITS 12
+struct jit_jump {
+    uint64_t la, stamp; /* valid if both are the CPU's: jit.stamp */
+    uint64_t code;      /* address of the block's generated code */
+    uint64_t page;      /* la's */
+};
+
+/* What generated code finds beside the architectural state (jit/). */
+struct jit_cpu {
+    uint64_t stamp;   /* of address space, mode and CPU: translations of code with it hold */
+    uint64_t page;    /* linear address of the page whose code runs */
+    int64_t left;     /* budget, while helpers run */
+    int64_t limit;    /* s.icount at which `left` would be 0 */
+    const void *site; /* by which generated code was left */
+    uint64_t host_sp;
+    uint64_t scratch[8];
+    struct jit_jump jump[1u << JIT_JUMP_BITS];
+};
 
 struct cpu {
     struct cpu_state s;
@@ -300,7 +324,7 @@ struct cpu {
     bool link_near; /* it stays on the page */
     uint8_t leave;  /* enum interp_leave: why the interpreter came back */
 
-    struct tlb *tlb;            /* owned */
+    struct tlb *tlb;            /* tlb_space */
     struct block_cache *blocks; /* owned, or shared between CPUs by the engine */
 
     struct kvm_vcpu *vcpu;      /* of the KVM engine, owned by it; NULL on others */
@@ -328,6 +352,9 @@ struct cpu {
     uint64_t trail[TRAIL];
     unsigned trail_at;
     uint64_t unknown_count; /* instructions that raised #UD for want of a row */
+
+    struct jit_cpu jit; /* of generated code */
+    struct tlb tlb_space;
 };
 
 /* Ties a zeroed CPU to its surroundings and resets it. The features come from a model. */
@@ -339,6 +366,8 @@ void cpu_free(struct cpu *c);
 void cpu_reset(struct cpu *c, bool init);
 /* Recomputes what is derived from the mode. Cheap. */
 void cpu_mode_changed(struct cpu *c);
+/* Follows up a change of the key or of the TLB's generation. */
+void cpu_stamp(struct cpu *c);
 /* The part of it that follows EFLAGS.AC alone. */
 void cpu_rights_changed(struct cpu *c);
 /* From any thread: wants the CPU's attention at its next instruction boundary. */

@@ -414,6 +414,7 @@ void cpu_attention(struct cpu *c)
     if ((s->rflags & EF_IF) && c->apic.pending && c->apic.pending(c->apic.apic))
         want |= REQ_INTR;
     c->key = single ? c->key | KEY_SINGLE : c->key & ~KEY_SINGLE;
+    cpu_stamp(c);
     if (want & ~c->request)
         cpu_request(c, want);
 }

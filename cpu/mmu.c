@@ -155,6 +155,7 @@ static void fill(struct cpu *c, uint64_t la, unsigned ctx, const struct walk *w,
                  const struct page *p)
 {
     struct tlb_entry *e = tlb_slot(c, ctx, la);
+    struct tlb_info *i = tlb_info_of(c, ctx, la);
     uint64_t tag = la & PAGE_MASK, none = tlb_none((la >> PAGE_SHIFT) & (TLB_SIZE - 1));
     unsigned watch = debug_watches(c, tag);
     bool ram_write = p->writable && (!p->flags || *p->flags == PAGE_DIRTY);
@@ -163,11 +164,12 @@ static void fill(struct cpu *c, uint64_t la, unsigned ctx, const struct walk *w,
     e->write = ram_write && w->dirty && !(watch & WATCH_WRITE) && allowed(c, w, ctx, ACC_WRITE)
                    ? tag
                    : none;
-    e->exec = allowed(c, w, ctx, ACC_EXEC) ? tag : none;
     e->host = (uintptr_t)p->host;
-    e->paddr = p->paddr;
-    e->global = w->global;
-    e->shift = w->shift;
+    e->addend = e->host - tag;
+    i->exec = allowed(c, w, ctx, ACC_EXEC) ? tag : none;
+    i->paddr = p->paddr;
+    i->global = w->global;
+    i->shift = w->shift;
 }
 
 /* Translates la's page for one access. */
@@ -400,9 +402,10 @@ bool mmu_fetch(struct cpu *c, uint64_t la, uint64_t *paddr, const uint8_t **host
 {
     unsigned ctx = ctx_of(c, ACC_EXEC);
     const struct tlb_entry *e = tlb_slot(c, ctx, la);
+    const struct tlb_info *i = tlb_info_of(c, ctx, la);
     struct page p;
-    if (e->exec == (la & PAGE_MASK)) {
-        *paddr = e->paddr | (la & (PAGE_SIZE - 1));
+    if (i->exec == (la & PAGE_MASK)) {
+        *paddr = i->paddr | (la & (PAGE_SIZE - 1));
         *host = (const uint8_t *)e->host;
         return true;
     }

@@ -2,10 +2,11 @@
 
 _Static_assert(TLB_CTX_COUNT *TLB_SIZE <= 0x10000, "tlb.listed holds 16-bit numbers");
 
-static void clear(struct tlb_entry *e, unsigned slot)
+static void clear(struct tlb *t, unsigned ctx, unsigned slot)
 {
     uint64_t none = tlb_none(slot);
-    *e = (struct tlb_entry){.read = none, .write = none, .exec = none};
+    t->e[ctx][slot] = (struct tlb_entry){.read = none, .write = none};
+    t->info[ctx][slot] = (struct tlb_info){.exec = none};
 }
 
 void tlb_init(struct tlb *t)
@@ -14,7 +15,7 @@ void tlb_init(struct tlb *t)
         if (t->clean >> ctx & 1)
             continue;
         for (unsigned i = 0; i < TLB_SIZE; i++)
-            clear(&t->e[ctx][i], i);
+            clear(t, ctx, i);
     }
     t->clean = (1u << TLB_CTX_COUNT) - 1;
     t->listed_count = 0;
@@ -32,6 +33,7 @@ void tlb_flush(struct cpu *c)
     }
     tlb_init(c->tlb);
     c->tlb->generation++;
+    cpu_stamp(c);
 }
 
 static unsigned large_bit(uint64_t la)
@@ -54,12 +56,12 @@ static void set_large(struct tlb *t, uint64_t la)
 void tlb_note(struct cpu *c, unsigned ctx, uint64_t la, unsigned shift, bool global)
 {
     struct tlb *t = c->tlb;
-    struct tlb_entry *e = tlb_slot(c, ctx, la);
+    struct tlb_info *e = tlb_info_of(c, ctx, la);
     t->clean &= ~(1u << ctx);
     t->globals = t->globals || global;
     if (!global && !e->listed) {
         e->listed = 1;
-        t->listed[t->listed_count++] = (uint16_t)(e - &t->e[0][0]);
+        t->listed[t->listed_count++] = (uint16_t)(e - &t->info[0][0]);
     }
     if (shift == PAGE_SHIFT)
         return;
@@ -72,31 +74,33 @@ void tlb_flush_nonglobal(struct cpu *c)
 {
     struct tlb *t = c->tlb;
     for (unsigned i = 0; i < t->listed_count; i++) {
-        struct tlb_entry *e = &t->e[0][0] + t->listed[i];
-        if (e->global)
-            e->listed = 0;
+        unsigned ctx = t->listed[i] / TLB_SIZE, slot = t->listed[i] % TLB_SIZE;
+        if (t->info[ctx][slot].global)
+            t->info[ctx][slot].listed = 0;
         else
-            clear(e, t->listed[i] % TLB_SIZE);
+            clear(t, ctx, slot);
     }
     t->listed_count = 0;
     t->generation++;
+    cpu_stamp(c);
 }
 
-static uint64_t tag_of(const struct tlb_entry *e, unsigned slot)
+static uint64_t tag_of(const struct tlb *t, unsigned ctx, unsigned slot)
 {
+    const struct tlb_entry *e = &t->e[ctx][slot];
     return !tlb_is_none(e->read, slot)    ? e->read
            : !tlb_is_none(e->write, slot) ? e->write
-                                          : e->exec;
+                                          : t->info[ctx][slot].exec;
 }
 
 static void drop(struct tlb *t, unsigned ctx, unsigned slot, uint64_t la)
 {
-    struct tlb_entry *e = &t->e[ctx][slot];
-    uint64_t tag = tag_of(e, slot);
+    struct tlb_info *e = &t->info[ctx][slot];
+    uint64_t tag = tag_of(t, ctx, slot);
     uint8_t listed = e->listed;
     if (tlb_is_none(tag, slot) || (tag ^ la) >> e->shift)
         return;
-    clear(e, slot);
+    clear(t, ctx, slot);
     e->listed = listed;
 }
 
@@ -116,6 +120,7 @@ void tlb_flush_page(struct cpu *c, uint64_t la)
         for (unsigned i = 0; i < n && !(t->clean >> ctx & 1); i++)
             drop(t, ctx, (first + i) & (TLB_SIZE - 1), la);
     t->generation++;
+    cpu_stamp(c);
 }
 
 void tlb_protect_code(struct cpu *c, uint64_t paddr)
@@ -124,6 +129,6 @@ void tlb_protect_code(struct cpu *c, uint64_t paddr)
     paddr &= ~(uint64_t)(PAGE_SIZE - 1);
     for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++)
         for (unsigned i = 0; i < TLB_SIZE && !(t->clean >> ctx & 1); i++)
-            if (t->e[ctx][i].paddr == paddr)
+            if (t->info[ctx][i].paddr == paddr)
                 t->e[ctx][i].write = tlb_none(i);
 }

@@ -13,49 +13,22 @@
 
 #include "cpu/cpu.h"
 
-#define TLB_BITS  11
-#define TLB_SIZE  (1u << TLB_BITS)
-#define TLB_LARGE 1024 /* bits, a power of two */
-
-enum tlb_ctx {
-    TLB_SUPER,    /* CPL 0..2, or implicit supervisor access; SMAP applies where it is on */
-    TLB_SUPER_AC, /* CPL 0..2 with EFLAGS.AC: SMAP lets through */
-    TLB_USER,     /* CPL 3 */
-    TLB_USER_AC,  /* CPL 3 with alignment checks on: stays empty, so that all go the slow way */
-    TLB_CTX_COUNT
-};
-
-struct tlb_entry {
-    uint64_t read, write, exec; /* tags */
-    uintptr_t host;             /* of the page's first byte */
-    uint64_t paddr;             /* of the page, A20 applied */
-    uint8_t global;             /* survives a CR3 write */
-    uint8_t listed;             /* is in `listed` below */
-    uint8_t shift;              /* log2 of the size of the page it is a piece of: 12, 21, 22, 30 */
-    uint8_t unused[5];
-};
-
-struct tlb {
-    struct tlb_entry e[TLB_CTX_COUNT][TLB_SIZE];
-    uint64_t generation; /* counts flushes of any kind; virtual-address caches compare it */
-    /* The slots that took a non-global entry since the last flush, so that writing CR3 costs what
-     * was used: context * TLB_SIZE + slot. */
-    uint16_t listed[TLB_CTX_COUNT * TLB_SIZE];
-    unsigned listed_count;
-    uint32_t clean; /* bit n: nothing was put into set n since it was emptied */
-    /* Where pieces of large pages may be: a filter of bits, by linear address / 2 MiB. huge: there
-     * are pieces of 1 GiB pages. */
-    uint64_t large[TLB_LARGE / 64];
-    bool huge;
-    bool globals; /* there may be global entries, which are not listed */
-};
-
 /* Notes that the set's slot for la takes an entry; to be called before it is filled. */
 void tlb_note(struct cpu *c, unsigned ctx, uint64_t la, unsigned shift, bool global);
 
+static inline unsigned tlb_index(uint64_t la)
+{
+    return (unsigned)(la >> PAGE_SHIFT) & (TLB_SIZE - 1);
+}
+
 static inline struct tlb_entry *tlb_slot(const struct cpu *c, unsigned ctx, uint64_t la)
 {
-    return &c->tlb->e[ctx][(la >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+    return &c->tlb->e[ctx][tlb_index(la)];
+}
+
+static inline struct tlb_info *tlb_info_of(const struct cpu *c, unsigned ctx, uint64_t la)
+{
+    return &c->tlb->info[ctx][tlb_index(la)];
 }
 
 /* The tag that no access matches in a slot: of a page that belongs in another slot. One tag for all
