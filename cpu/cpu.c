@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "cpu/cpuid.h"
+#include "cpu/flags.h"
 #include "cpu/intr.h"
 #include "cpu/tlb.h"
 
@@ -36,7 +37,7 @@ static const struct state_table dtable_table = {"dtable", sizeof(struct dtable),
 #f, offsetof(struct cpu_state, f), sizeof(struct dtable), 1, STATE_STRUCT, &dtable_table \
     }
 /* The temporaries at the end of r hold nothing between instructions; whoever saves or hashes calls
- * flags_sync() first. */
+ * cpu_settle() first. */
 STATE_TABLE(cpu_state_table, "cpu", struct cpu_state,
             {"r", offsetof(struct cpu_state, r), 8, R_T0, STATE_UINT, NULL},
             {"temps", offsetof(struct cpu_state, r) + 8 * R_T0, 8, R_COUNT - R_T0, STATE_SCRATCH,
@@ -133,6 +134,15 @@ void cpu_reset(struct cpu *c, bool init)
     c->next_rip = s->rip;
     tlb_flush(c);
     cpu_mode_changed(c);
+}
+
+void cpu_settle(struct cpu *c)
+{
+    flags_sync(c);
+    if (c->s.shadow_at != c->s.icount)
+        c->s.shadow = 0;
+    if (!c->s.shadow)
+        c->s.shadow_at = 0;
 }
 
 static bool seg_flat(const struct seg *s)

@@ -364,6 +364,9 @@ void cpu_free(struct cpu *c);
 /* Power-on or RESET# state (SDM 3A table 9-1). `init`: the INIT state, which keeps FPU, MSRs, TSC.
  */
 void cpu_reset(struct cpu *c, bool init);
+/* Gives the state its one form, for who hashes, compares or saves it between runs: flags in rflags,
+ * no interrupt shadow that is past. Changes nothing that the guest can see. */
+void cpu_settle(struct cpu *c);
 /* Recomputes what is derived from the mode. Cheap. */
 void cpu_mode_changed(struct cpu *c);
 /* Follows up a change of the key or of the TLB's generation. */

@@ -24,5 +24,6 @@ struct command {
 const struct command *command_at(unsigned i);
 
 int command_run(int argc, char **argv);
+int command_compare(int argc, char **argv);
 
 #endif

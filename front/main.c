@@ -7,6 +7,8 @@
 
 static const struct command table[] = {
     {"run", "[OPTION…] [IMAGE]", "Boots IMAGE; the name may be left out.", command_run},
+    {"compare", "[OPTION…] [IMAGE]",
+     "Runs a machine beside another one and stops at the first difference.", command_compare},
 };
 
 const struct command *command_at(unsigned i)

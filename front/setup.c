@@ -25,7 +25,8 @@ static const uint8_t *load(struct setup *s, const char *path, const char *what, 
 
 static bool open_disk(struct setup *s, unsigned i, const struct disk_option *o, struct err *e)
 {
-    if (!disk_open_raw(&s->disks[i], o->path, o->mode, e))
+    enum disk_mode mode = s->keep && o->mode == DISK_RW ? DISK_SNAPSHOT : o->mode;
+    if (!disk_open_raw(&s->disks[i], o->path, mode, e))
         return false;
     s->config.disk[i] = (struct machine_disk){&s->disks[i], o->cdrom};
     return true;

@@ -14,6 +14,7 @@ struct setup {
     struct options options;
     struct loop *loop;
     struct chardev *terminal; /* what `--serial stdio` is tied to */
+    bool keep;                /* no image is written: disks are opened as snapshots */
     bool raw;                 /* the terminal is in raw mode: lines on stderr need a CR */
 
     struct machine_config config; /* ready for machine_new() after setup_open() */

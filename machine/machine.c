@@ -11,7 +11,6 @@
 #include <stdlib.h>
 
 #include "cpu/cpuid.h"
-#include "cpu/flags.h"
 #include "machine/debug.h"
 #include "machine/pc.h"
 
@@ -366,7 +365,7 @@ uint64_t machine_hash(struct machine *m)
 {
     uint64_t h = STATE_HASH_INIT;
     for (unsigned i = 0; i < m->cfg.cpus; i++)
-        flags_sync(synced(m, i));
+        cpu_settle(synced(m, i));
     for (unsigned i = 0; i < m->state_count; i++)
         h = state_hash(h, m->state[i].table, m->state[i].data);
     return hash_bytes(h, m->cfg.ram, m->cfg.ram_size);
