@@ -1,0 +1,20 @@
+/* Memory for generated code, from the host: one piece in two views, so that no page is ever both
+ * writable and executable. */
+#ifndef ISHI_BACKEND_CODEMEM_H
+#define ISHI_BACKEND_CODEMEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct codemem {
+    uint8_t *rw;       /* to write it */
+    const uint8_t *rx; /* to run it, and to read it */
+    size_t size;       /* bytes; touched as it is used */
+    void (*free)(struct codemem *m);
+};
+
+/* Fills *m with `size` bytes. False: the host has none. */
+typedef bool codemem_make(struct codemem *m, size_t size);
+
+#endif

@@ -1,0 +1,216 @@
+/* How uops become host code. Read this before you write an emitter.
+ *
+ * REGISTERS. The map is static: it holds across chained blocks and is the same in every mode.
+ *   rbp          the running struct cpu (J_CTX); e_cpu(offset) is a memory operand in it
+ *   r15          J_LEFT: instructions left of the budget; a block subtracts its own at its entry
+ *   r14, r12     J_X0, J_X1: scratch, free between uops; every emitter may destroy them
+ *   rax rcx rdx rbx rsi rdi r8 r9   the guest's registers of the same names
+ *   r10, r11     the guest's RSP and RBP
+ *   r13          R_T0, the first temporary of an instruction
+ * The other guest registers (R_10 … R_15) and temporaries live in c->s.r[] and are memory operands.
+ * The host's own rsp stays its stack, 16-byte aligned between uops. jit_home[] says all that.
+ * Vector registers live in c->s.v[] between blocks; xmm0 … xmm15 are scratch within a uop, and a
+ * call of C destroys them. The host's MXCSR is the program's own (not the guest's) between uops.
+ *
+ * AN EMITTER is a function `bool emit_NAME(struct emit *e, const struct uop *u)` that appends code
+ * for u to e->a, or returns false without having appended anything: then the uop goes the general
+ * way (a helper is called; another uop is interpreted, with the rest of its block). It is found
+ *   - by the uop's number, in the table at the end of emit.c, or
+ *   - for HELP, CALLF, CALLQ and X87 by the helper's address: a `struct jit_native` table
+ *     {helper, emitter}; add the table's name to JIT_NATIVES below.
+ * An emitter may take following uops of the same instruction in as well (fusion): it sets e->skip
+ * to the number of further uops that it has done.
+ *
+ * ORDER in an emitter:
+ *   1. say what it does to the flags, before the first byte: e_clobber(e) if its code destroys the
+ *      host's EFLAGS and the guest's don't come from it; e_flags_in(e) if it needs the guest's
+ *      flags in EFLAGS; e_write(e, r) for every guest register that it will write;
+ *   2. guest memory: host address by e_read() or e_write_to(), which do the check (see below);
+ *   3. the work; nothing architectural is written before the last possible fault;
+ *   4. e_flags_out(e, …) if the guest's flags are now in EFLAGS.
+ *
+ * FLAGS. The guest's flags are known in up to three ways at once: in the host's EFLAGS
+ * (e->fl.host), in c->s.cc_* (e->fl.mem), and by a recipe (e->fl.rec) that makes them anew from
+ * registers not written since. Whoever destroys one of them calls the functions above, which save
+ * only if somebody still looks: e->need[i] says whether uop i or a later one does. Slow paths and
+ * exits get the flags into memory in their own cold code.
+ *
+ * MEMORY. e_read(e, u, size) and e_write_to(e, u, size) emit the check of the uop's memory operand
+ * and give back an xmm operand (struct xmem) through which the guest's bytes can be accessed; it
+ * may use J_X0 and J_X1, so these are taken until the access is done (J_X0 or J_X1 that is not in
+ * it is free). On a miss a stub in the cold part calls interp_access() for the whole uop, which
+ * does it by the book, faults included, and goes on at e_resume(e): call that when the uop's code
+ * is complete.
+ *
+ * CALLS. e_call_helper(e, u) calls u->helper with all guest registers in c->s.r[] and takes them
+ * back from there; a false return leaves with c->fault. Host flags and xmm registers are lost.
+ * e_stub(e, kind, u) makes a cold stub; its jumps are added by e_stub_jcc().
+ *
+ * COLD CODE is put behind all hot code, in another part of the code memory. */
+#ifndef ISHI_JIT_EMIT_H
+#define ISHI_JIT_EMIT_H
+
+#include "cpu/block.h"
+#include "cpu/flags.h"
+#include "cpu/lift.h"
+#include "jit/jit.h"
+#include "jit/x64.h"
+
+#define J_CTX  RBP
+#define J_LEFT R15
+#define J_X0   R14
+#define J_X1   R12
+#define J_NONE X_NONE
+
+/* Host register of each enum reg, or J_NONE. */
+extern const uint8_t jit_home[R_COUNT];
+
+/* How the flags can be made anew: of a - b, or by the result of an operation. */
+enum rec_kind {
+    REC_NONE,
+    REC_ADD,   /* r[a] = x + src */
+    REC_SUB,   /* r[a] = x - src */
+    REC_LOGIC, /* r[a] is the result */
+    REC_CMP,   /* r[a] - src */
+    REC_TEST,  /* r[a] & src */
+};
+struct flags_rec {
+    uint8_t kind, lg; /* log2 of the size */
+    uint8_t a, b;
+    bool imm; /* src is v, not r[b] */
+    int32_t v;
+};
+
+struct flags_where {
+    bool host;     /* in EFLAGS */
+    bool mem;      /* in c->s.cc_* and rflags */
+    bool mem_host; /* and there as CC_HOST */
+    struct flags_rec rec;
+};
+
+/* A point at which generated code is left or calls C. It lies in the code memory, 8-aligned. */
+struct jit_site {
+    bool (*fn)(struct cpu *c, const struct jit_site *s);
+    const struct uop *u;
+    struct block *block;
+    uint64_t stamp; /* far exits: under which the link holds */
+    int32_t ahead;  /* instructions that J_LEFT has already paid for, from this block's first on */
+    uint8_t kind;   /* enum jit_exit_kind */
+    uint8_t which;  /* exit */
+    uint16_t unused;
+};
+
+/* One exit of a compiled block. Offsets in the code memory. */
+struct jit_exit {
+    uint32_t at;    /* the displacement of the jump that takes it */
+    uint32_t out;   /* where that goes when it is not linked or must save the flags */
+    uint32_t quick; /* where it may go when the flags need not be saved; 0: to the target itself */
+    uint32_t tail;  /* the displacement of the jump at the end of `out` */
+    uint32_t away;  /* where that goes when it is not linked */
+    uint32_t site;
+    uint8_t flags; /* enum exit_flags */
+    uint32_t regs; /* guest registers in the recipe, as bits */
+};
+enum exit_flags { EXIT_NONE, EXIT_MEM, EXIT_RECIPE, EXIT_SAVE };
+
+/* What is known of a compiled block; in the code memory, too. */
+struct jit_block {
+    uint32_t entry, dead; /* its code; where its entry goes when it is dropped */
+    uint32_t writes;      /* guest registers written while old flags may still be looked at */
+    bool kills;           /* sets all flags before it reads any or ends; see `writes` */
+    struct jit_exit exit[2];
+};
+
+enum stub_kind { STUB_ACCESS, STUB_HELP, STUB_RESUME, STUB_EXIT, STUB_CODE };
+#define STUB_JUMPS 4
+#define STUBS      640
+
+struct emit;
+typedef bool emit_fn(struct emit *e, const struct uop *u);
+struct stub {
+    uint8_t kind, jumps, which;
+    uint32_t jump[STUB_JUMPS]; /* displacements that lead to it */
+    uint32_t back;             /* where it goes on in the hot code; 0: nowhere */
+    const struct uop *u;
+    struct flags_where fl; /* on arrival */
+    /* Code after the call, before it goes back (or all of it, STUB_CODE): may be NULL. */
+    void (*after)(struct emit *e, const struct uop *u);
+};
+
+struct emit {
+    struct x64 a;    /* hot */
+    struct x64 cold; /* swapped with `a` while stubs are emitted */
+    struct jit *j;
+    struct block *b;
+    struct jit_block *jb;
+    unsigned i, n, skip; /* number of the uop, of uops, of uops done in advance */
+    unsigned ctx;        /* the TLB's set */
+    struct flags_where fl;
+    bool need[BLOCK_UOPS + 1];
+    struct stub stub[STUBS];
+    unsigned stubs;
+    struct stub *access; /* of the access that e_resume() ends */
+};
+
+struct jit_native {
+    uop_helper *helper;
+    emit_fn *emit;
+};
+/* Tables of emitters by helper, each ended by a row of NULLs. */
+#define JIT_NATIVES(X) X(jit_natives_int)
+#define X(n)           extern const struct jit_native n[];
+JIT_NATIVES(X)
+#undef X
+
+/* A field of the running CPU. */
+#define E_CPU(field) xm(J_CTX, (int32_t)offsetof(struct cpu, field))
+static inline struct xmem e_cpu(size_t offset)
+{
+    return xm(J_CTX, (int32_t)offset);
+}
+static inline struct xmem e_slot(unsigned r)
+{
+    return e_cpu(offsetof(struct cpu, s.r) + 8 * r);
+}
+
+/* Guest registers. e_use: the host register that has all of r, its home or `scratch`. e_get: copies
+ * r to a host register. e_put: host register → r, by the rules of the size (small ones merge, 32
+ * zero-extend: the value's upper half must be 0 for a register in memory). None touches EFLAGS. */
+unsigned e_use(struct emit *e, unsigned r, unsigned scratch);
+void e_get(struct emit *e, unsigned host, unsigned r);
+void e_put(struct emit *e, unsigned r, unsigned size, unsigned host);
+
+/* Flags; see above. e_flags_out: of the uop's operation, which has a recipe or (kind REC_NONE)
+ * none. */
+void e_clobber(struct emit *e);
+void e_flags_in(struct emit *e);
+void e_flags_out(struct emit *e, struct flags_rec rec);
+void e_write(struct emit *e, unsigned r);
+
+/* Memory. */
+struct xmem e_read(struct emit *e, const struct uop *u, unsigned size);
+struct xmem e_write_to(struct emit *e, const struct uop *u, unsigned size);
+void e_resume(struct emit *e);
+/* The linear address of the operand into J_X0. False: a form that only the slow path does. */
+bool e_address(struct emit *e, const struct uop *u);
+/* The check of the address in J_X0: host address into J_X0; misses go to a new e->access. */
+void e_check(struct emit *e, const struct uop *u, unsigned size, bool write);
+
+/* Stubs and calls. */
+struct stub *e_stub(struct emit *e, enum stub_kind kind, const struct uop *u);
+void e_stub_jcc(struct emit *e, struct stub *s, enum x64_cond cond);
+void e_stub_jmp(struct emit *e, struct stub *s);
+void e_call_helper(struct emit *e, const struct uop *u);
+/* All of the access by interp_access(). */
+void e_call_access(struct emit *e, const struct uop *u);
+/* The rest of the block is interpreted, from u's instruction on. */
+void e_interpret(struct emit *e, const struct uop *u);
+
+/* The emitters, by file. */
+emit_fn emit_move, emit_lea, emit_alu, emit_compare, emit_step, emit_shift, emit_imul,
+    emit_bit_test, emit_cond, emit_cmov;
+emit_fn emit_load, emit_store, emit_store_i, emit_load_rmw, emit_store_rmw, emit_push, emit_pop;
+emit_fn emit_jump, emit_jcc, emit_fused, emit_jump_if, emit_call, emit_ret, emit_indirect,
+    emit_exit;
+
+#endif

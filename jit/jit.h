@@ -1,0 +1,54 @@
+/* The x86-64 JIT: blocks of uops become host code.
+ *
+ * A block is interpreted until it has run a few times, then compiled (emit.h). Generated code runs
+ * from block to block by patched jumps and comes back for what it can't do: an exit that leads
+ * nowhere yet, the end of the budget, a fault, a uop that has no emitter (the interpreter does the
+ * rest of that block). The state is then the interpreter's, bit for bit.
+ *
+ * One jit goes with one block cache, and its blocks' generated code lives as long as they do: a
+ * dropped block's entry leads out at once. Code memory is bounded; when it is full, all of it is
+ * given up at the next moment when no generated code runs. */
+#ifndef ISHI_JIT_JIT_H
+#define ISHI_JIT_JIT_H
+
+#include "backend/codemem.h"
+#include "cpu/interp.h"
+
+struct jit;
+
+/* Owns *m from now on. The blocks of k are its. */
+struct jit *jit_new(struct block_cache *k, const struct codemem *m);
+void jit_free(struct jit *j);
+
+/* As interp_run(): from block b until there is a reason to leave; b's instructions fit what is left
+ * to c->limit. */
+enum interp_leave jit_run(struct jit *j, struct cpu *c, struct block *b);
+/* As blocks_link(): the exit that generated code took last leads to b from now on. */
+void jit_link(struct jit *j, struct cpu *c, struct block *b);
+
+/* What left generated code, or called out of it. */
+#define JIT_EXITS(X)                                         \
+    X(UNLINKED, "exit without a link")                       \
+    X(ENTRY, "budget spent or attention wanted at a block")  \
+    X(STALE, "far link with an old stamp")                   \
+    X(INDIRECT, "indirect branch to where no code is known") \
+    X(RESUME, "rest of a block interpreted")                 \
+    X(FAULT, "fault")
+enum jit_exit_kind {
+#define X(n, text) JIT_EXIT_##n,
+    JIT_EXITS(X)
+#undef X
+        JIT_EXIT_COUNT
+};
+
+struct jit_stats {
+    uint64_t compiled, uops, bytes; /* blocks; uops in them; bytes of code */
+    uint64_t interpreted;           /* runs of blocks that had no code */
+    uint64_t links, dropped, flushes;
+    uint64_t exits[JIT_EXIT_COUNT];
+    uint64_t accesses; /* memory accesses that took the slow path */
+    uint64_t helpers;  /* calls of C helpers */
+};
+const struct jit_stats *jit_stats(const struct jit *j);
+
+#endif
