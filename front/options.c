@@ -257,6 +257,24 @@ static bool set_stats(struct options *o, const char *s, struct err *e)
     return true;
 }
 
+static bool set_gdb(struct options *o, const char *s, struct err *e)
+{
+    o->gdb = s;
+    return true;
+}
+
+static bool set_debug(struct options *o, const char *s, struct err *e)
+{
+    o->gdb = "tcp:127.0.0.1:1234";
+    return true;
+}
+
+static bool set_stopped(struct options *o, const char *s, struct err *e)
+{
+    o->stopped = true;
+    return true;
+}
+
 static bool set_no_reboot(struct options *o, const char *s, struct err *e)
 {
     o->no_reboot = true;
@@ -315,6 +333,14 @@ static const struct option table[] = {
      "Port of isa-debug-exit: a guest that writes V there ends ishi with status 2*V+1. Default "
      "0x501.",
      set_debug_exit},
+    {"gdb", 0, "WHERE",
+     "Lets gdb or lldb debug the machine: tcp:HOST:PORT (no HOST: this machine's own) or "
+     "unix:PATH. "
+     "In gdb: target remote HOST:PORT, or PATH.",
+     set_gdb},
+    {"debug", 's', NULL, "The same as --gdb tcp:127.0.0.1:1234.", set_debug},
+    {"stopped", 'S', NULL,
+     "The machine waits before its first instruction, for gdb or the monitor's cont.", set_stopped},
     {"stats", 0, NULL, "At the end, prints how many instructions ran, in what time.", set_stats},
     {"no-reboot", 0, NULL, "A guest that reboots ends ishi.", set_no_reboot},
     {"log", 0, "TOPIC[,TOPIC…][:FILE]", "Writes a log to stderr or FILE. Topics below, or all.",

@@ -7,6 +7,7 @@
 #include "cpu/explain.h"
 #include "front/commands.h"
 #include "front/console.h"
+#include "front/gdb.h"
 #include "front/inspect.h"
 #include "front/monitor.h"
 #include "front/screen.h"
@@ -20,6 +21,7 @@ struct front {
     struct console console;
     struct monitor monitor;
     struct screen_drawer drawer;
+    struct gdb gdb;
     struct machine *machine;
     bool quit;
     bool draw; /* the screen is drawn in the terminal */
@@ -95,6 +97,11 @@ static void on_quit(void *opaque)
     ((struct front *)opaque)->quit = true;
 }
 
+static void on_note(void *opaque, const char *text)
+{
+    note(opaque, text);
+}
+
 static void draw(struct front *f)
 {
     uint64_t now = host_now();
@@ -148,12 +155,35 @@ static void tell_triple(struct front *f)
     free(text);
 }
 
+/* Looks at the outside, and waits for it that many ns. False: it can't go on. */
+static bool look(struct front *f, uint64_t wait)
+{
+    struct err e;
+    loop_poll(&f->loop, wait);
+    console_feed(&f->console);
+    draw(f);
+    for (unsigned i = 0; i < f->setup.char_count; i++) {
+        if (host_char_failed(f->setup.chars[i], &e))
+            note(f, e.text);
+    }
+    if (f->console.output_lost)
+        note(f, "standard output is closed");
+    return !f->console.output_lost;
+}
+
 static int run(struct front *f)
 {
     struct err e;
     while (!f->quit) {
         uint64_t wait = 0;
+        if (debug_paused(f->machine)) {
+            if (!look(f, f->draw ? DRAW_NS : NS_PER_S))
+                return STATUS_HOST;
+            continue;
+        }
         enum machine_event event = machine_run(f->machine, &e);
+        if (gdb_event(&f->gdb, event))
+            continue;
         switch (event) {
         case MACHINE_SLICE: break;
         case MACHINE_IDLE: wait = patience(f); break;
@@ -169,23 +199,28 @@ static int run(struct front *f)
                     f->console.tty ? "\r" : "");
             return STATUS_OK;
         }
-        loop_poll(&f->loop, wait);
-        console_feed(&f->console);
-        draw(f);
-        for (unsigned i = 0; i < f->setup.char_count; i++) {
-            if (host_char_failed(f->setup.chars[i], &e))
-                note(f, e.text);
-        }
-        if (f->console.output_lost) {
-            note(f, "standard output is closed");
+        if (!look(f, wait))
             return STATUS_HOST;
-        }
     }
     return STATUS_OK;
 }
 
+static bool open_gdb(struct front *f, struct err *e)
+{
+    const struct options *o = &f->setup.options;
+    f->gdb = (struct gdb){.note = on_note, .quit = on_quit, .screenshot = screenshot, .opaque = f};
+    f->gdb.listen = f->gdb.fd = -1;
+    f->gdb.remote.machine = f->machine;
+    /* As QEMU, a step takes no interrupt; on the virtual clock that would change the run. */
+    f->gdb.remote.sstep = SSTEP_ENABLE | (o->clock == CLOCK_HOST ? SSTEP_NOIRQ | SSTEP_NOTIMER : 0);
+    if (o->stopped)
+        debug_pause(f->machine);
+    return !o->gdb || gdb_open(&f->gdb, o->gdb, &f->loop, e);
+}
+
 static void clean_up(struct front *f)
 {
+    gdb_close(&f->gdb);
     machine_free(f->machine);
     setup_close(&f->setup);
     free(f);
@@ -213,6 +248,11 @@ int command_run(int argc, char **argv)
         clean_up(f);
         return STATUS_BAD;
     }
+    if (!open_gdb(f, &e)) {
+        note(f, e.text);
+        clean_up(f);
+        return STATUS_BAD;
+    }
     machine_stop_on_reboot(f->machine, o->no_reboot);
     if (o->stop_after)
         machine_stop_after(f->machine, o->stop_after);
@@ -231,6 +271,7 @@ int command_run(int argc, char **argv)
     if (o->display_term)
         set_draw(f, true);
     status = run(f);
+    gdb_end_of_run(&f->gdb, (unsigned)status);
     if (f->draw)
         screen_end(&f->drawer);
     if (o->screenshot && !screenshot(f, o->screenshot, &e)) {

@@ -52,6 +52,16 @@ void debug_act(struct machine *m, unsigned cpu, enum debug_act act, uint64_t low
     update(m);
 }
 
+void debug_moved(struct machine *m, unsigned cpu)
+{
+    machine_debug(m)->stopped_here[cpu] = false;
+}
+
+bool debug_paused(const struct machine *m)
+{
+    return machine_debug((struct machine *)m)->paused;
+}
+
 void debug_run_all(struct machine *m)
 {
     for (unsigned i = 0; i < machine_cpu_count(m); i++)

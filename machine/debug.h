@@ -50,6 +50,8 @@ enum debug_act {
  * ends at the handler's first instruction. A step of a halted CPU ends when it was woken. */
 #define DEBUG_NOIRQ 1u /* no interrupt is taken while a CPU steps, unless it is halted */
 
+/* A debugger wrote the CPU's rip or CS: a breakpoint there stops it, were it to go on. */
+void debug_moved(struct machine *m, unsigned cpu);
 /* Why machine_run() returned MACHINE_BREAK last. */
 const struct debug_stop *debug_stop(const struct machine *m);
 
@@ -78,6 +80,7 @@ const struct stops *debug_stops(const struct machine *m);
 /* The host's clock stands still from the one call to the other; calls don't nest. */
 void debug_pause(struct machine *m);
 void debug_resume(struct machine *m);
+bool debug_paused(const struct machine *m);
 
 /* Memory as the CPU sees it (linear: present paging, no rights checked) or by physical address.
  * RAM and ROM; a device's memory is not touched. Returns how many bytes could be had before the

@@ -2,15 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
+
+#include "host/posix/socket.h"
 
 struct host_char {
     struct chardev dev;
@@ -115,16 +114,6 @@ static bool open_pty(struct host_char *c, char *note, struct err *e)
     return true;
 }
 
-static bool bind_or_connect(struct host_char *c, int fd, const struct sockaddr *a, socklen_t n,
-                            bool server)
-{
-    int one = 1;
-    if (!server)
-        return connect(fd, a, n) == 0;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    return bind(fd, a, n) == 0 && listen(fd, 1) == 0;
-}
-
 static bool begin_socket(struct host_char *c, int fd, bool server)
 {
     if (!server) {
@@ -136,54 +125,14 @@ static bool begin_socket(struct host_char *c, int fd, bool server)
     return true;
 }
 
-static bool open_tcp(struct host_char *c, char *where, bool server, char *note, struct err *e)
+static bool open_socket(struct host_char *c, const char *where, bool server, char *note,
+                        struct err *e)
 {
-    char *colon = strrchr(where, ':');
-    if (!colon)
-        return err_set(e, ERR_INVALID, "tcp:%s: write tcp:HOST:PORT, or tcp:HOST:PORT,server",
-                       where);
-    *colon = 0;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
-    int bad = getaddrinfo(*where ? where : "127.0.0.1", colon + 1, &hints, &list);
-    *colon = ':';
-    if (bad)
-        return err_set(e, ERR_INVALID, "tcp:%s: %s", where, gai_strerror(bad));
-    int fd = -1, error = 0;
-    for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next) {
-        fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && !bind_or_connect(c, fd, a->ai_addr, a->ai_addrlen, server)) {
-            error = errno;
-            close(fd);
-            fd = -1;
-        }
-    }
-    freeaddrinfo(list);
+    int fd = host_socket(where, server, e);
     if (fd < 0)
-        return err_set(e, ERR_IO, "tcp:%s: %s", where, strerror(error));
-    if (server)
-        snprintf(note, 128, "serial line waits at tcp:%.90s", where);
-    return begin_socket(c, fd, server);
-}
-
-static bool open_unix(struct host_char *c, const char *path, bool server, char *note, struct err *e)
-{
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof a.sun_path)
-        return err_set(e, ERR_INVALID, "unix:%s: the path is longer than %zu bytes", path,
-                       sizeof a.sun_path - 1);
-    memcpy(a.sun_path, path, strlen(path) + 1);
-    struct stat st;
-    if (server && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-        unlink(path); /* left by a run before */
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || !bind_or_connect(c, fd, (struct sockaddr *)&a, sizeof a, server)) {
-        err_set(e, ERR_IO, "unix:%s: %s", path, strerror(errno));
-        if (fd >= 0)
-            close(fd);
         return false;
-    }
     if (server)
-        snprintf(note, 128, "serial line waits at unix:%.90s", path);
+        snprintf(note, 128, "serial line waits at %.90s", where);
     return begin_socket(c, fd, server);
 }
 
@@ -215,10 +164,8 @@ struct host_char *host_char_open(const char *spec, struct loop *loop, char *note
         ok = open_pty(c, note, e);
     else if (!strncmp(copy, "file:", 5))
         ok = open_file(c, copy + 5, e);
-    else if (!strncmp(copy, "tcp:", 4))
-        ok = open_tcp(c, copy + 4, server, note, e);
-    else if (!strncmp(copy, "unix:", 5))
-        ok = open_unix(c, copy + 5, server, note, e);
+    else if (!strncmp(copy, "tcp:", 4) || !strncmp(copy, "unix:", 5))
+        ok = open_socket(c, copy, server, note, e);
     else
         ok = err_set(e, ERR_INVALID,
                      "\"%s\" is not a place for a serial line: use stdio, null, pty, "
