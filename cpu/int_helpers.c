@@ -540,7 +540,7 @@ bool h_enter(struct cpu *c, const struct uop *u)
             return false;
     if (!seg_probe(c, SEG_SS, (sp - n * size - local) & m, size, ACC_WRITE))
         return false;
-    frame = sp - size;
+    frame = (sp & ~m) | ((sp - size) & m); /* a 16-bit stack keeps ESP's upper half */
     if (!seg_store(c, SEG_SS, frame & m, size, bp))
         return false;
     for (unsigned i = 1; i < level; i++)
@@ -550,7 +550,7 @@ bool h_enter(struct cpu *c, const struct uop *u)
     if (level && !seg_store(c, SEG_SS, (sp - n * size) & m, size, frame))
         return false;
     put(c, R_BP, size, frame);
-    put(c, R_SP, width, (level ? sp - n * size : frame) - local);
+    put(c, R_SP, width, sp - n * size - local);
     return true;
 }
 

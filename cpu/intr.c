@@ -395,7 +395,14 @@ bool intr_software(struct cpu *c, unsigned vector, enum intr_soft kind)
     e.soft = kind != SOFT_INT1;
     e.ext = !e.soft;
     e.flags &= ~(uint64_t)EF_RF;
-    return deliver(c, &e);
+    if (!deliver(c, &e))
+        return false;
+    if (kind == SOFT_INT1 && c->s.pending_db) {
+        /* one #DB for it and for what MOV SS held back (SDM 3A 6.8.3) */
+        c->s.dr6 = (c->s.dr6 & ~0xfull) | c->s.pending_db;
+        c->s.pending_db = 0;
+    }
+    return true;
 }
 
 void cpu_shadow(struct cpu *c, uint8_t kind)

@@ -240,8 +240,8 @@ bool h_arpl(struct cpu *c, const struct uop *u)
         return false;
     bool raise = (dst & 3) < src;
     dst = raise ? (dst & ~3ull) | src : dst;
-    /* a write even when nothing changes, as the access is checked for it */
-    if (op_is_mem(u) && !seg_store(c, u->seg, c->s.r[R_T0], 2, dst))
+    /* memory is written only if the RPL changes: it may be read-only */
+    if (op_is_mem(u) && raise && !seg_store(c, u->seg, c->s.r[R_T0], 2, dst))
         return false;
     if (!op_is_mem(u) && raise)
         reg_put(c, u->a, 2, dst);

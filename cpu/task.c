@@ -107,8 +107,11 @@ static bool read_task(struct cpu *c, const struct seg *tss, struct task *t)
     if (w)
         ok = get(c, tss, T32_CR3, 4, &t->cr3);
     ok = ok && get(c, tss, field, size, &t->eip) && get(c, tss, field + size, size, &t->eflags);
-    for (unsigned i = 0; i < 8 && ok; i++)
+    for (unsigned i = 0; i < 8 && ok; i++) {
         ok = get(c, tss, field + size * (2 + i), size, &t->r[i]);
+        if (!w) /* undefined in the SDM; what processors do */
+            t->r[i] |= 0xffff0000;
+    }
     for (unsigned i = 0; i < sel_count && ok; i++) {
         ok = get(c, tss, field + size * (10 + i), 2, &v);
         t->sel[i] = (uint16_t)v;
@@ -274,7 +277,7 @@ static bool enter(struct cpu *c, const struct task *t, bool w, unsigned ext)
         return false;
     }
     cpu_mode_changed(c);
-    if (!code_limit(c, &c->s.seg[SEG_CS], t->eip, 0))
+    if (!code_limit(c, &c->s.seg[SEG_CS], t->eip, ext))
         return false;
     if (t->trap) {
         c->s.pending_db |= (uint32_t)DR6_BT;
