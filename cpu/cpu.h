@@ -219,7 +219,8 @@ struct cpu_apic {
     bool (*set_base)(void *apic, uint64_t v);                /* false: #GP */
     bool (*msr_read)(void *apic, uint32_t msr, uint64_t *v); /* x2APIC 0x800.., TSC_DEADLINE */
     bool (*msr_write)(void *apic, uint32_t msr, uint64_t v);
-    uint8_t (*tpr)(void *apic); /* bits 7:4 of CR8 << 4 */
+    void (*tsc_changed)(void *apic); /* the TSC was written: a deadline is another time now */
+    uint8_t (*tpr)(void *apic);      /* bits 7:4 of CR8 << 4 */
     void (*set_tpr)(void *apic, uint8_t v);
     void *apic;
 };

@@ -278,7 +278,11 @@ bool cpu_msr_write(struct cpu *c, uint32_t n, uint64_t v)
     if (n >= MSR_EFER)
         return long_write(c, n, v);
     switch (n) {
-    case MSR_TSC: s->tsc_offset += v - cpu_tsc(c); return true;
+    case MSR_TSC:
+        s->tsc_offset += v - cpu_tsc(c);
+        if (c->apic.tsc_changed)
+            c->apic.tsc_changed(c->apic.apic);
+        return true;
     case MSR_BIOS_SIGN_ID: /* software clears it, CPUID puts the revision back */
     case MSR_BIOS_UPDT_TRIG:
     case MSR_P5_ADDR:

@@ -119,6 +119,7 @@ uint64_t lapic_base(void *apic);
 bool lapic_set_base(void *apic, uint64_t v);
 bool lapic_msr_read(void *apic, uint32_t msr, uint64_t *v);
 bool lapic_msr_write(void *apic, uint32_t msr, uint64_t v);
+void lapic_tsc_changed(void *apic);
 uint8_t lapic_tpr(void *apic);
 void lapic_set_tpr(void *apic, uint8_t v);
 

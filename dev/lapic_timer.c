@@ -136,6 +136,13 @@ void lapic_timer_set_deadline(struct lapic *l, uint64_t tsc)
     lapic_timer_arm(l);
 }
 
+void lapic_tsc_changed(void *apic)
+{
+    struct lapic *l = apic;
+    if (l->s.tsc_deadline)
+        lapic_timer_arm(l);
+}
+
 void lapic_timer_init(struct lapic *l)
 {
     timer_init(&l->timer, l->clock, "lapic", fire, l);

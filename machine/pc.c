@@ -236,6 +236,7 @@ void pc_attach(struct pc *p, struct cpu *c)
         .set_base = lapic_set_base,
         .msr_read = lapic_msr_read,
         .msr_write = lapic_msr_write,
+        .tsc_changed = lapic_tsc_changed,
         .tpr = lapic_tpr,
         .set_tpr = lapic_set_tpr,
         .apic = &p->lapic[c->index],

@@ -280,6 +280,24 @@ static void test_timer_deadline(void **state)
     assert_true(cpu[0].intr);
     assert_true(lapic_msr_write(&apic[0], 0x6e0, ~0ull));
     assert_int_equal(clk.next, CLOCK_NEVER);
+
+    /* a TSC that is set forward, or back */
+    assert_int_equal(lapic_ack(&apic[0]), 0x41);
+    wr(0, 0xb0, 0);
+    assert_true(lapic_msr_write(&apic[0], 0x6e0, 2 * dev_time + 2000));
+    cpu[0].tsc_offset = 1000;
+    lapic_tsc_changed(&apic[0]);
+    dev_pass(&clk, 499);
+    assert_false(cpu[0].intr);
+    cpu[0].tsc_offset = 0;
+    lapic_tsc_changed(&apic[0]);
+    dev_pass(&clk, 400);
+    assert_false(cpu[0].intr);
+    cpu[0].tsc_offset = 1ull << 40;
+    lapic_tsc_changed(&apic[0]);
+    dev_pass(&clk, 1);
+    assert_int_equal(lapic_ack(&apic[0]), 0x41);
+    assert_int_equal(clk.next, CLOCK_NEVER);
 }
 
 static void test_virtual_wire_and_pins(void **state)

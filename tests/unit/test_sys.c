@@ -293,6 +293,23 @@ static void test_popf_and_iopl(void **state)
     machine_free(m);
 }
 
+static void count(void *n)
+{
+    ++*(int *)n;
+}
+
+static void test_tsc_is_set(void **state)
+{
+    struct machine *m = machine_new("v2");
+    int told = 0;
+    m->c.apic.tsc_changed = count;
+    m->c.apic.apic = &told;
+    assert_true(wrmsr(m, 0x10, 123456789));
+    assert_int_equal(cpu_tsc(&m->c), 123456789);
+    assert_int_equal(told, 1);
+    machine_free(m);
+}
+
 static void test_umip_and_tsd(void **state)
 {
     struct machine *m = machine_new("v2");
@@ -350,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_sysenter_and_back),
         cmocka_unit_test(test_debug_registers),
         cmocka_unit_test(test_popf_and_iopl),
+        cmocka_unit_test(test_tsc_is_set),
         cmocka_unit_test(test_umip_and_tsd),
         cmocka_unit_test(test_ins_repeats),
     };
