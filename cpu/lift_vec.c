@@ -42,12 +42,19 @@ static enum vec_width width(const struct lift *l)
     return l->in->row->attr & A_SSE ? VW_XMM : VW_MMX;
 }
 
+/* The low half of a uop's immediate; the rest of it stays. */
+static void set_imm(struct uop *u, uint32_t imm)
+{
+    u->imm = (int64_t)(((uint64_t)u->imm & ~0xffffffffull) | imm);
+}
+
 /* Calls one operation. `quiet`: it can't fault. */
 static struct uop *emit(struct lift *l, const vec_op op, bool quiet, unsigned dst, unsigned a,
                         unsigned b)
 {
-    struct uop *u = lift_emit(l, quiet ? UOP_CALLQ : UOP_CALLF, dst, a, b, (int64_t)l->in->imm);
+    struct uop *u = lift_emit(l, quiet ? UOP_CALLQ : UOP_CALLF, dst, a, b, 0);
     u->helper = op[width(l)];
+    u->imm = VEC_IMM(l->in->imm, isa_row_index(l->in->row), l->in->vex_l);
     u->size = l->in->osize == 8 ? 8 : 4;
     u->aux = (uint16_t)l->in->row->flags_written;
     return u;
@@ -92,9 +99,9 @@ static void operate(struct lift *l, bool quiet)
     }
     struct uop *u = emit(l, l->arg->vec, quiet, dst, from[0], from[1]);
     if (in->op[in->op_count - 1].where == W_L)
-        u->imm = (int64_t)in->op[in->op_count - 1].reg;
+        set_imm(u, in->op[in->op_count - 1].reg);
     if (l->arg->vec == v_insertps && in->is_mem)
-        u->imm &= 0x3f;
+        set_imm(u, in->imm & 0x3f);
 }
 
 /* dst = op(first source or dst, last source). */
@@ -148,7 +155,7 @@ void lift_vec_extract(struct lift *l)
     unsigned t = lift_temp(l);
     struct uop *u = emit(l, l->arg->vec, true, t, R_ZERO, in->op[1].reg);
     if (in->op_count == 2)
-        u->imm = l->arg->n;
+        set_imm(u, l->arg->n);
     lift_store(l, t, in->op[0].size);
 }
 
@@ -224,7 +231,7 @@ void lift_vec_fma(struct lift *l)
     if (!begin(l))
         return;
     unsigned b = source(l, 2);
-    emit(l, l->arg->vec, false, in->op[0].reg, in->op[1].reg, b)->imm = l->arg->n;
+    set_imm(emit(l, l->arg->vec, false, in->op[0].reg, in->op[1].reg, b), l->arg->n);
 }
 
 /* VEX forms of instructions that are helpers. */

@@ -7,7 +7,9 @@
  *   u->dst, u->a, u->b   vector registers as cpu_vreg() numbers them; for the MMX width 0..7 are
  *                        MM0..7 and other numbers index r[] (a memory operand in a temporary);
  *                        operands that are general registers index r[]
- *   u->imm               the immediate, or the register number of a fourth operand
+ *   u->imm               low half: the immediate, or the register number of a fourth operand;
+ *                        the rest says which row and VEX.L it came from (VEC_IMM), for an emitter
+ *                        that encodes the instruction again
  *
  * A source that came from memory holds only the operand's own bytes; the rest is arbitrary, so
  * bodies read no more than their operand. Destinations may be the same register as any source.
@@ -21,6 +23,11 @@
 
 #define VEC_T0 16u /* vector temporaries of one instruction */
 #define VEC_T1 17u
+
+#define VEC_IMM(imm, row, vex_l) \
+    ((int64_t)((uint64_t)(uint32_t)(imm) | (uint64_t)(row) << 32 | (uint64_t)(vex_l) << 48))
+#define VEC_ROW(u) ((unsigned)((uint64_t)(u)->imm >> 32 & 0xffff))
+#define VEC_L(u)   ((unsigned)((uint64_t)(u)->imm >> 48 & 1))
 
 enum vec_width {
     VW_MMX, /* 8 bytes, MMX registers */
