@@ -1,4 +1,12 @@
-/* The description of the registers that gdb asks for (qXfer:features:read), from the table. */
+/* The description of the registers that gdb asks for (qXfer:features:read), from the table.
+ *
+ * gdb refuses a description of another architecture than its program's, and then fails ("remote 'g'
+ * packet reply is too long"); nor does it take a new one when the processor changes its mode. So
+ * while a 64-bit processor is not in long mode yet, its description has the registers by both
+ * names, rax and eax, and names no architecture: gdb takes that of the program, or of `set
+ * architecture`, whenever it is set, and finds all it needs. Pointers are integers then, as a
+ * type's size must not depend on gdb's architecture. In long mode the architecture is named, for
+ * who comes without a program. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,22 +104,35 @@ static const char *group(const struct reg_row *r)
     case REG_XMM:
     case REG_YMMH:
     case REG_MXCSR: return " group=\"vector\"";
-    default: return r->feature == REG_SYSTEM ? " group=\"system\"" : "";
+    default:
+        /* a call of a function by gdb saves and restores the others */
+        return r->feature == REG_SYSTEM ? " group=\"system\" save-restore=\"no\"" : "";
     }
+}
+
+static const char *architecture(enum reg_set set)
+{
+    return set == REGS_32   ? "<architecture>i386</architecture>"
+           : set == REGS_64 ? "<architecture>i386:x86-64</architecture>"
+                              "<compatible>i386</compatible><compatible>i8086</compatible>"
+                            : "";
+}
+
+static const char *type(enum reg_set set, const struct reg_row *r)
+{
+    bool pointer = strstr(r->type, "_ptr");
+    return set != REGS_BOTH || !pointer ? r->type : r->bits == 64 ? "uint64" : "uint32";
 }
 
 char *gdb_describe(enum reg_set set)
 {
     static const char *const features[] = {"org.gnu.gdb.i386.core", "org.gnu.gdb.i386.sse",
-                                           "org.gnu.gdb.i386.avx", "org.gnu.gdb.i386.segments",
-                                           "ishi.x86.system"};
+                                           "org.gnu.gdb.i386.avx", "ishi.x86.system"};
     unsigned count;
     const struct reg_row *r = regs_table(set, &count);
     struct text t = {0};
-    add(&t,
-        "<?xml version=\"1.0\"?><!DOCTYPE target SYSTEM \"gdb-target.dtd\"><target>"
-        "<architecture>%s</architecture>",
-        set == REGS_64 ? "i386:x86-64" : "i386");
+    add(&t, "<?xml version=\"1.0\"?><!DOCTYPE target SYSTEM \"gdb-target.dtd\"><target>%s",
+        architecture(set));
     for (unsigned f = 0; f < REG_FEATURES; f++) {
         bool open = false;
         for (unsigned i = 0; i < count; i++) {
@@ -119,11 +140,11 @@ char *gdb_describe(enum reg_set set)
                 continue;
             if (!open) {
                 add(&t, "<feature name=\"%s\">", features[f]);
-                add_types(&t, f, set == REGS_64 ? 8 : 4);
+                add_types(&t, f, set == REGS_32 ? 4 : 8);
                 open = true;
             }
             add(&t, "<reg name=\"%s\" bitsize=\"%u\" type=\"%s\" regnum=\"%u\"%s/>", r[i].name,
-                r[i].bits, r[i].type, i, group(&r[i]));
+                r[i].bits, type(set, &r[i]), i, group(&r[i]));
         }
         if (open)
             add(&t, "</feature>");

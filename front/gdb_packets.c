@@ -172,14 +172,18 @@ static void read_all(struct gdb_remote *g, char *p)
     gdb_send(g);
 }
 
+/* Some registers are in the list by two names: what counts is which one was changed. */
 static void write_all(struct gdb_remote *g, char *p)
 {
-    uint8_t v[REG_BYTES];
+    uint8_t old[REGS_MAX][REG_BYTES], v[REG_BYTES];
     const struct reg_row *r;
+    for (unsigned i = 0; (r = row(g, i)) != NULL; i++)
+        regs_get(cpu_of(g), r, old[i]);
     for (unsigned i = 0; (r = row(g, i)) != NULL; i++) {
         if (!bytes(&p, v, r->bits / 8))
             break; /* fewer than there are: the rest stays */
-        write_register(g, r, v);
+        if (memcmp(v, old[i], r->bits / 8))
+            write_register(g, r, v);
     }
     if (*p)
         no(g);
@@ -525,11 +529,11 @@ static void features(struct gdb_remote *g, char *p)
 /* What lldb asks to know the processor by. */
 static void host(struct gdb_remote *g, char *p)
 {
-    const char *triple = g->regs == REGS_64 ? "x86_64-unknown-unknown" : "i386-unknown-unknown";
+    const char *triple = g->regs == REGS_32 ? "i386-unknown-unknown" : "x86_64-unknown-unknown";
     gdb_begin_answer(g);
     gdb_add(g, "triple:");
     gdb_add_hex(g, (const uint8_t *)triple, strlen(triple));
-    gdb_add(g, ";ptrsize:%u;endian:little;", g->regs == REGS_64 ? 8 : 4);
+    gdb_add(g, ";ptrsize:%u;endian:little;", g->regs == REGS_32 ? 4 : 8);
     gdb_send(g);
 }
 

@@ -270,7 +270,8 @@ void gdb_begin(struct gdb_remote *g)
     g->cpu_run = -1;
     snprintf(g->reason, sizeof g->reason, "T05thread:01;");
     debug_step_flags(g->machine, g->sstep & SSTEP_NOIRQ ? DEBUG_NOIRQ : 0);
-    g->regs = isa_has(&machine_cpu(g->machine, 0)->features, FEAT_LM) ? REGS_64 : REGS_32;
+    struct cpu *c = machine_cpu(g->machine, 0);
+    g->regs = !isa_has(&c->features, FEAT_LM) ? REGS_32 : cpu_long(c) ? REGS_64 : REGS_BOTH;
     g->description = gdb_describe(g->regs);
 }
 

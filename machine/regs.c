@@ -48,6 +48,14 @@
 #define SYSENTER(bits) \
     MSR("sysenter_cs", bits, 0x174), MSR("sysenter_esp", bits, 0x175), MSR("sysenter_eip", bits, 0x176)
 
+#define NARROW \
+    GPR("eax", "int32", 32, R_AX), GPR("ecx", "int32", 32, R_CX), GPR("edx", "int32", 32, R_DX), \
+    GPR("ebx", "int32", 32, R_BX), GPR("esp", "data_ptr", 32, R_SP), \
+    GPR("ebp", "data_ptr", 32, R_BP), GPR("esi", "int32", 32, R_SI), GPR("edi", "int32", 32, R_DI), \
+    {"eip", "code_ptr", 32, REG_CORE, REG_IP, 0}
+
+#define NARROW_COUNT 9
+
 static const struct reg_row rows64[] = {
     GPR("rax", "int64", 64, R_AX), GPR("rbx", "int64", 64, R_BX), GPR("rcx", "int64", 64, R_CX),
     GPR("rdx", "int64", 64, R_DX), GPR("rsi", "int64", 64, R_SI), GPR("rdi", "int64", 64, R_DI),
@@ -60,8 +68,8 @@ static const struct reg_row rows64[] = {
     SELECTORS, X87,
     EIGHT(XMM), UPPER(XMM), MXCSR,
     EIGHT(YMMH), UPPER(YMMH),
-    {"fs_base", "int64", 64, REG_SEGMENTS, REG_BASE, SEG_FS},
-    {"gs_base", "int64", 64, REG_SEGMENTS, REG_BASE, SEG_GS},
+    {"fs_base", "int64", 64, REG_SYSTEM, REG_BASE, SEG_FS},
+    {"gs_base", "int64", 64, REG_SYSTEM, REG_BASE, SEG_GS},
     MSR("k_gs_base", 64, 0xc0000102),
     SYS("cr0", "x86_cr0", 64, REG_CR, 0), SYS("cr2", "uint64", 64, REG_CR, 2),
     SYS("cr3", "uint64", 64, REG_CR, 3), SYS("cr4", "x86_cr4", 64, REG_CR, 4),
@@ -71,13 +79,11 @@ static const struct reg_row rows64[] = {
     SYS("gs_limit", "uint32", 32, REG_LIMIT, SEG_GS), SYS("gs_attr", "uint32", 32, REG_ATTR, SEG_GS),
     MSR("star", 64, 0xc0000081), MSR("lstar", 64, 0xc0000082), MSR("cstar", 64, 0xc0000083),
     MSR("fmask", 64, 0xc0000084), SYSENTER(64),
+    NARROW, /* of REGS_BOTH alone */
 };
 
 static const struct reg_row rows32[] = {
-    GPR("eax", "int32", 32, R_AX), GPR("ecx", "int32", 32, R_CX), GPR("edx", "int32", 32, R_DX),
-    GPR("ebx", "int32", 32, R_BX), GPR("esp", "data_ptr", 32, R_SP),
-    GPR("ebp", "data_ptr", 32, R_BP), GPR("esi", "int32", 32, R_SI), GPR("edi", "int32", 32, R_DI),
-    {"eip", "code_ptr", 32, REG_CORE, REG_IP, 0},
+    NARROW,
     {"eflags", "i386_eflags", 32, REG_CORE, REG_FLAGS, 0},
     SELECTORS, X87,
     EIGHT(XMM), MXCSR,
@@ -89,10 +95,14 @@ static const struct reg_row rows32[] = {
 };
 /* clang-format on */
 
+_Static_assert(ARRAY_LEN(rows64) <= REGS_MAX && ARRAY_LEN(rows32) <= REGS_MAX, "see regs.h");
+
 const struct reg_row *regs_table(enum reg_set set, unsigned *count)
 {
-    *count = set == REGS_64 ? ARRAY_LEN(rows64) : ARRAY_LEN(rows32);
-    return set == REGS_64 ? rows64 : rows32;
+    *count = set == REGS_32   ? ARRAY_LEN(rows32)
+             : set == REGS_64 ? ARRAY_LEN(rows64) - NARROW_COUNT
+                              : ARRAY_LEN(rows64);
+    return set == REGS_32 ? rows32 : rows64;
 }
 
 static struct seg *segment(struct cpu *c, unsigned n)

@@ -2,17 +2,20 @@
  * debugger shows and a comparison compares.
  *
  * There are two lists, in the order and by the names that gdb's descriptions of i386 and x86-64
- * have: org.gnu.gdb.i386.core, .sse, .avx, .segments, and then system registers. */
+ * have: org.gnu.gdb.i386.core, .sse, .avx, and then system registers. */
 #ifndef ISHI_MACHINE_REGS_H
 #define ISHI_MACHINE_REGS_H
 
 #include "cpu/cpu.h"
 
-#define REG_BYTES 32 /* at most */
+#define REG_BYTES 32  /* at most */
+#define REGS_MAX  160 /* rows of a list */
 
-enum reg_set { REGS_32, REGS_64 };
+/* REGS_BOTH is REGS_64 and then the eight registers and eip by their 32-bit names, too: a debugger
+ * that looks at 32-bit code of a 64-bit processor finds its own there. */
+enum reg_set { REGS_32, REGS_64, REGS_BOTH };
 
-enum reg_feature { REG_CORE, REG_SSE, REG_AVX, REG_SEGMENTS, REG_SYSTEM, REG_FEATURES };
+enum reg_feature { REG_CORE, REG_SSE, REG_AVX, REG_SYSTEM, REG_FEATURES };
 
 /* What a register is, which is also how it is got at; `n` of struct reg_row counts within it. */
 enum reg_kind {
