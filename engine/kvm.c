@@ -14,7 +14,7 @@
 #define KICK         SIGRTMIN /* ends KVM_RUN at the end of a run */
 #define RUN_MIN_NS   50000u   /* the shortest run: with timers always due, a guest still gets on */
 #define SLICE_BUDGET 20000u   /* the instructions of a budget that a whole slice stands for */
-#define STREAK_MAX   10 /* after refusals in a row our own CPU runs up to 2^this instructions */
+#define STREAK_MAX   22 /* after refusals in a row our own CPU runs up to 2^this instructions */
 #define TSS_ADDRESS  0xfeffd000u /* three pages that older Intel processors want for real mode … */
 #define MAP_ADDRESS  0xfeffc000u /* … and one for its page table; nothing of the board is there */
 
@@ -106,7 +106,9 @@ static bool attend(struct kvm_vcpu *v, enum engine_exit *why)
 static void inject(struct kvm_vcpu *v)
 {
     struct cpu *c = v->c;
-    if (c->s.nmi_pending && kvm_call(v->fd, KVM_NMI, NULL) >= 0)
+    v->gave_vector = -1;
+    v->gave_nmi = c->s.nmi_pending && kvm_call(v->fd, KVM_NMI, NULL) >= 0;
+    if (v->gave_nmi)
         c->s.nmi_pending = 0;
     if (v->ready && apic_pending(c)) {
         int vector = c->apic.ack(c->apic.apic);
@@ -115,6 +117,7 @@ static void inject(struct kvm_vcpu *v)
             CHECK(kvm_call(v->fd, KVM_INTERRUPT, &i) >= 0);
             LOG(c->log, INT, "cpu%u: interrupt %#x", c->index, (unsigned)vector);
             v->ready = false;
+            v->gave_vector = vector;
         }
     }
     drop(c, REQ_INTR | REQ_DB);
@@ -137,27 +140,70 @@ static void take_tpr(struct kvm_vcpu *v)
 
 /* --- running ---------------------------------------------------------------------------------- */
 
-/* The kernel can't go on: our own CPU does, from the same instruction. More at once when the kernel
- * has just failed before, as such code comes in runs (a copy by vector registers, say). */
-static enum engine_exit take_over(struct kvm_vcpu *v)
+/* Takes the state back after a failure. A kernel that could not begin may have spoilt it (CR0.PG
+ * was seen to go), but then ours, of kvm_load(), still holds. */
+static void take_back(struct kvm_vcpu *v)
 {
-    uint64_t runs = v->vm->stats.runs;
-    v->streak = runs - v->refused_run <= 2 && v->streak < STREAK_MAX ? v->streak + 1
-                : runs - v->refused_run <= 2                         ? STREAK_MAX
-                                                                     : 0;
-    v->refused_run = runs;
-    return kvm_step(v, 1ull << v->streak);
+    struct kvm_regs now, then;
+    kvm_regs_from(&v->c->s, &then);
+    if (!v->loaded || kvm_call(v->fd, KVM_GET_REGS, &now) < 0 || memcmp(&now, &then, sizeof now)) {
+        kvm_store(v);
+        return;
+    }
+    v->loaded = false;
+    if (v->gave_nmi) {
+        v->c->s.nmi_pending = 1;
+        cpu_request(v->c, REQ_NMI);
+    }
+    if (v->gave_vector >= 0)
+        cpu_take_vector(v->c, (unsigned)v->gave_vector);
 }
 
-/* A triple fault: our own CPU runs the instruction again, as it can say how it came about. */
+/* The kernel can't go on: our own CPU does, from the same instruction. Longer each time when the
+ * kernel fails again at once: such code comes in runs (a copy by vector registers), and some hosts
+ * refuse a whole mode. */
+static enum engine_exit take_over(struct kvm_vcpu *v, const char *what)
+{
+    uint64_t runs = v->vm->stats.runs;
+    bool again = runs - v->refused_run <= 2;
+    v->streak = !again ? 0 : v->streak < STREAK_MAX ? v->streak + 1 : STREAK_MAX;
+    v->refused_run = runs;
+    v->own = 1ull << v->streak;
+    take_back(v);
+    kvm_refused(v, what);
+    return ENGINE_BUDGET;
+}
+
+/* Our own CPU's share. */
+static enum engine_exit run_own(struct kvm_vcpu *v, uint64_t budget)
+{
+    uint64_t n = min_u64(v->own, budget), before = v->c->s.icount;
+    kvm_store(v);
+    enum engine_exit why = kvm_step(v, n);
+    v->own -= min_u64(v->own, max_u64(v->c->s.icount - before, 1));
+    return why;
+}
+
+static bool just_reset(const struct cpu *c)
+{
+    return c->s.rip == 0xfff0 && c->s.seg[SEG_CS].sel == 0xf000 && !(c->s.cr0 & CR0_PE);
+}
+
+/* A triple fault: our own CPU runs the instruction again, as it can say how it came about. If it
+ * finds none, the kernel can't run this code at all and shuts down for want of a better answer:
+ * emulating hosts do so in 32-bit paging. AMD's processors lose the state on the way, which then is
+ * that of a reset. */
 static enum engine_exit shut_down(struct kvm_vcpu *v)
 {
     struct cpu *c = v->c;
-    kvm_store(v);
-    if (c->s.activity == ACT_RUN && kvm_step(v, 1) == ENGINE_SHUTDOWN)
+    take_back(v);
+    if (just_reset(c)) {
+        c->s.activity = ACT_SHUTDOWN;
         return ENGINE_SHUTDOWN;
-    c->s.activity = ACT_SHUTDOWN;
-    return ENGINE_SHUTDOWN;
+    }
+    if (c->s.activity != ACT_RUN || kvm_step(v, 1) == ENGINE_SHUTDOWN)
+        return ENGINE_SHUTDOWN;
+    return take_over(v, "shuts down at");
 }
 
 static enum engine_exit other_exit(struct kvm_vcpu *v)
@@ -169,15 +215,11 @@ static enum engine_exit other_exit(struct kvm_vcpu *v)
     case KVM_EXIT_SET_TPR:
     case KVM_EXIT_INTR: return ENGINE_BUDGET;
     case KVM_EXIT_SHUTDOWN: return shut_down(v);
-    case KVM_EXIT_INTERNAL_ERROR:
-        kvm_store(v);
-        kvm_refused(v);
-        return take_over(v);
+    case KVM_EXIT_INTERNAL_ERROR: return take_over(v, "refuses");
     default:
         LOG(c->log, KVM, "cpu%u: KVM stopped for reason %u (%llx)", c->index, v->run->exit_reason,
             (unsigned long long)v->run->hw.hardware_exit_reason);
-        kvm_store(v);
-        return take_over(v);
+        return take_over(v, "stops at");
     }
 }
 
@@ -197,8 +239,7 @@ static enum engine_exit enter(struct kvm_vcpu *v)
         return ENGINE_BUDGET;
     if (r < 0) { /* memory that the host can't give, say */
         LOG(v->c->log, HOST, "cpu%u: KVM_RUN: %s", v->c->index, strerror(errno));
-        kvm_store(v);
-        return take_over(v);
+        return take_over(v, "can't run");
     }
     kvm_exit_count(v);
     return kvm_exit_device(v) ? ENGINE_BUDGET : other_exit(v);
@@ -213,18 +254,32 @@ static uint64_t slice(const struct cpu *c, uint64_t budget)
     return max_u64(min_u64(most, left), RUN_MIN_NS);
 }
 
+/* What paging depends on, as a small number. */
+static uint8_t mode_of(const struct cpu_state *s)
+{
+    return (uint8_t)(1 | (s->cr0 & CR0_PE ? 2 : 0) | (s->cr0 & CR0_PG ? 4 : 0) |
+                     (s->cr4 & CR4_PAE ? 8 : 0) | (s->efer & EFER_LMA ? 16 : 0));
+}
+
+/* An emulating kernel answers what it does not know at level 3 with #UD to the guest, where it
+ * would tell us at level 0. In long mode it lets the host's processor run that level. */
+static bool own_mode(const struct kvm_vcpu *v)
+{
+    const struct cpu *c = v->c;
+    bool level3 = c->cpl == 3 && !cpu_long(c);
+    return v->refused_mode == mode_of(&c->s) || (level3 && v->vm->emulates);
+}
+
+/* False: our own CPU has to go on. */
 static bool prepare(struct kvm_vcpu *v)
 {
     struct err e;
-    if (v->vm->remapped && !kvm_map(v->vm, &e)) {
-        LOG(v->c->log, HOST, "%s", e.text);
-        return false;
-    }
-    if (!v->loaded && !kvm_load(v, &e)) {
-        LOG(v->c->log, HOST, "%s", e.text);
-        return false;
-    }
-    return true;
+    bool ok = !v->vm->remapped || kvm_map(v->vm, &e);
+    if (ok && (v->loaded || kvm_load(v, &e)))
+        return true;
+    LOG(v->c->log, KVM, "cpu%u: %s: ishi's own CPU runs it", v->c->index, e.text);
+    v->refused_mode = mode_of(&v->c->s);
+    return false;
 }
 
 static enum engine_exit loop(struct kvm_vcpu *v, uint64_t budget)
@@ -234,11 +289,15 @@ static enum engine_exit loop(struct kvm_vcpu *v, uint64_t budget)
     /* An address line that is held low is nothing that the kernel knows; it never lasts. */
     if (c->bus->a20_mask != ~0ull) {
         kvm_store(v);
-        return kvm_step(v, min_u64(budget, 100));
+        return kvm_step(v, budget);
     }
     while (attend(v, &why)) {
+        if (!v->loaded && own_mode(v))
+            return kvm_step(v, budget);
+        if (v->own)
+            return run_own(v, budget);
         if (!prepare(v))
-            return kvm_step(v, 1);
+            return kvm_step(v, budget);
         why = enter(v);
         if (why != ENGINE_BUDGET || v->run->immediate_exit)
             return why;
@@ -366,6 +425,7 @@ static bool open_vm(struct kvm_vm *k, struct err *e)
         return err_set(e, ERR_UNSUPPORTED, "KVM makes no machine: %s", strerror(errno));
     if (!needs(k, e) || !keep_msrs(k, e))
         return false;
+    k->emulates = kvm_emulates();
     k->sregs2 = capable(k, KVM_CAP_SREGS2);
     if (capable(k, KVM_CAP_EXIT_ON_EMULATION_FAILURE))
         enable(k, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
@@ -448,4 +508,5 @@ const struct engine engine_kvm = {.name = "kvm",
                                   .part = part,
                                   .run = run,
                                   .sync = sync_state,
+                                  .show = kvm_show,
                                   .by_time = true};

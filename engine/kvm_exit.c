@@ -121,7 +121,7 @@ static uint64_t code_address(const struct cpu *c)
     return cpu_64(c) ? c->s.rip : (uint32_t)(c->s.seg[SEG_CS].base + c->s.rip);
 }
 
-static void describe(struct cpu *c, struct kvm_refusal *r)
+static void describe(struct cpu *c, struct kvm_refusal *r, const char *what)
 {
     uint8_t code[ISA_MAX_LEN] = {0};
     char hex[2 * ISA_MAX_LEN + 1] = "";
@@ -135,13 +135,14 @@ static void describe(struct cpu *c, struct kvm_refusal *r)
         isa_format(&in, c->s.rip, r->text, sizeof r->text);
     for (unsigned i = 0; i < r->length; i++)
         snprintf(hex + 2 * i, sizeof hex - 2 * i, "%02x", r->bytes[i]);
-    LOG(c->log, KVM, "cpu%u: KVM refuses the instruction at %llx, %s: %s; ishi's own CPU runs it",
-        c->index, (unsigned long long)r->at, hex, r->text);
+    LOG(c->log, KVM, "cpu%u: KVM %s %llx, %s: %s; ishi's own CPU runs it", c->index, what,
+        (unsigned long long)r->at, hex, r->text);
 }
 
-void kvm_refused(struct kvm_vcpu *v)
+void kvm_refused(struct kvm_vcpu *v, const char *what)
 {
     struct kvm_stats *s = &v->vm->stats;
+    kvm_store(v);
     uint64_t la = code_address(v->c);
     for (unsigned i = 0; i < KVM_REFUSALS; i++) {
         struct kvm_refusal *r = &s->refusal[i];
@@ -149,7 +150,7 @@ void kvm_refused(struct kvm_vcpu *v)
             continue;
         r->at = la;
         if (!r->count++)
-            describe(v->c, r);
+            describe(v->c, r, what);
         return;
     }
 }

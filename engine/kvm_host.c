@@ -1,4 +1,5 @@
 /* /dev/kvm itself: opening it, and saying what to do where that fails. */
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -28,4 +29,12 @@ int kvm_open(struct err *e)
     else
         err_set(e, ERR_UNSUPPORTED, "/dev/kvm can't be opened: %s", strerror(errno));
     return -1;
+}
+
+bool kvm_emulates(void)
+{
+    unsigned a, b, c, d;
+    bool vmx = __get_cpuid(1, &a, &b, &c, &d) && (c >> 5 & 1);
+    bool svm = __get_cpuid(0x80000001, &a, &b, &c, &d) && (c >> 2 & 1);
+    return !vmx && !svm;
 }

@@ -40,6 +40,17 @@ static bool set_sregs(struct kvm_vcpu *v)
     return kvm_call(v->fd, KVM_SET_SREGS, &old) >= 0;
 }
 
+/* A host that emulates may quietly leave out paging where it has none, and so run something else.
+ */
+static bool mode_taken(const struct kvm_vcpu *v)
+{
+    const struct cpu_state *s = &v->c->s;
+    const uint64_t bits = CR0_PE | CR0_PG | CR0_WP;
+    struct kvm_sregs r;
+    return kvm_call(v->fd, KVM_GET_SREGS, &r) >= 0 && !((r.cr0 ^ s->cr0) & bits) &&
+           r.cr3 == s->cr3 && r.cr4 == s->cr4 && r.efer == s->efer;
+}
+
 static void get_sregs(struct kvm_vcpu *v)
 {
     struct cpu *c = v->c;
@@ -132,6 +143,8 @@ bool kvm_load(struct kvm_vcpu *v, struct err *e)
     kvm_events_from(c, &events);
     if (!set_sregs(v))
         what = "system registers";
+    else if (!mode_taken(v))
+        what = "paging mode";
     else if (kvm_call(v->fd, KVM_SET_REGS, &regs) < 0)
         what = "registers";
     else if (!set_xsave(v))
@@ -142,9 +155,10 @@ bool kvm_load(struct kvm_vcpu *v, struct err *e)
         what = "debug registers";
     else if (kvm_call(v->fd, KVM_SET_VCPU_EVENTS, &events) < 0)
         what = "events";
+    if (msr)
+        return err_set(e, ERR_UNSUPPORTED, "KVM does not take MSR %#x", msr);
     if (what)
-        return err_set(e, ERR_UNSUPPORTED, "KVM does not take this CPU's %s (%s, MSR %#x)", what,
-                       strerror(errno), msr);
+        return err_set(e, ERR_UNSUPPORTED, "KVM does not take this CPU's %s", what);
     v->vm->stats.loads++;
     v->loaded = true;
     v->unfinished = false;

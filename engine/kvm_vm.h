@@ -57,8 +57,9 @@ struct kvm_vm {
     const struct log *log;
     struct kvm_hooks soft;
     struct kvm_slot slot[KVM_SLOTS];
-    bool remapped;     /* the bus's map changed since the slots were made */
-    bool sregs2, wide; /* KVM_CAP_SREGS2; wide: KVM_GET_XSAVE may need more than 4096 bytes */
+    bool remapped; /* the bus's map changed since the slots were made */
+    bool sregs2;   /* KVM_CAP_SREGS2 */
+    bool emulates; /* kvm_emulates() */
     struct kvm_stats stats;
 };
 
@@ -73,7 +74,11 @@ struct kvm_vcpu {
     bool unfinished; /* the last exit's instruction ends with the next KVM_RUN */
     bool ready;      /* an interrupt can be injected now */
     bool if_flag;
-    unsigned streak;      /* refused instructions in a row: our own CPU then runs more at once */
+    bool gave_nmi; /* before the last KVM_RUN; and the vector, or -1 */
+    int gave_vector;
+    unsigned streak;      /* refusals in a row */
+    uint64_t own;         /* instructions that our own CPU still runs after one */
+    uint8_t refused_mode; /* that the kernel does not take, or 0: mode_of() */
     uint64_t refused_run; /* stats.runs at the last refusal */
     uint64_t end;         /* of the present run: ns of the machine's clock */
     timer_t timer;
@@ -116,14 +121,18 @@ bool kvm_exit_device(struct kvm_vcpu *v);
 void kvm_exit_count(struct kvm_vcpu *v);
 /* Our own CPU goes on from where the kernel stopped, for n instructions. */
 enum engine_exit kvm_step(struct kvm_vcpu *v, uint64_t n);
-/* Notes, and says, what the kernel's emulator refused; the state has been stored. */
-void kvm_refused(struct kvm_vcpu *v);
+/* Takes the state back, and notes and says what the kernel could not do: `what` it does with the
+ * instruction, as "refuses". */
+void kvm_refused(struct kvm_vcpu *v, const char *what);
 
 /* kvm_show.c */
 void kvm_show(struct cpu *c, char *buf, size_t size);
 
 /* kvm_host.c */
 int kvm_open(struct err *e); /* /dev/kvm, or -1 */
+/* The host's processor has no virtualisation: its kernel runs guests by other means (PVM), level 0
+ * by an emulator. */
+bool kvm_emulates(void);
 
 int kvm_call(int fd, unsigned long request, const void *arg);
 

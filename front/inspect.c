@@ -398,6 +398,14 @@ static void show_irq(struct machine *m, struct cpu *c, char *buf, size_t size)
     pc_show_irq(machine_pc(m), buf, size);
 }
 
+static void show_engine(struct machine *m, struct cpu *c, char *buf, size_t size)
+{
+    const struct engine *x = machine_engine(m);
+    int n = snprintf(buf, size, "%s\n", x->text);
+    if (x->show && n > 0 && (size_t)n < size)
+        x->show(c, buf + n, size - (size_t)n);
+}
+
 const struct inspect_topic inspect_topics[] = {
     {"registers", show_registers},
     {"fpu", show_fpu},
@@ -408,5 +416,7 @@ const struct inspect_topic inspect_topics[] = {
     {"lapic", show_lapic},
     {"pci", show_pci},
     {"irq", show_irq},
+    {"engine", show_engine},
+    {"kvm", show_engine},
     {NULL, NULL},
 };

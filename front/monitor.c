@@ -172,6 +172,18 @@ static void cmd_screenshot(struct monitor *m, char **arg)
         say(m, "%s\n", e.text);
 }
 
+static void run_engine(struct monitor *m, char **arg)
+{
+    const struct engine *x = arg[1] ? engine_find(arg[1]) : NULL;
+    struct err e;
+    if (!x) {
+        for (unsigned i = 0; (x = engine_at(i)); i++)
+            say(m, "%c %-8s %s\n", x == machine_engine(m->machine) ? '*' : ' ', x->name, x->text);
+    } else if (!machine_set_engine(m->machine, x, &e)) {
+        say(m, "%s\n", e.text);
+    }
+}
+
 static void run_info(struct monitor *m, char **arg)
 {
     cmd_info(m, arg);
@@ -213,6 +225,7 @@ static const struct {
     {"disasm", "[ADDRESS [COUNT]]", "instructions, from where the CPU is", cmd_disasm},
     {"cpu", "[N]", "which CPU the other commands look at", cmd_cpu},
     {"screenshot", "FILE.png", "a picture of the VGA screen", cmd_screenshot},
+    {"engine", "[NAME]", "which engine runs the CPUs; goes on with another", run_engine},
     {"reset", "", "resets the machine", run_reset},
     {"powerdown", "", "presses the power button", run_power},
     {"nmi", "", "sends an NMI to CPU 0", run_nmi},

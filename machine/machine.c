@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 #include "cpu/cpuid.h"
+#include "cpu/flags.h"
+#include "cpu/intr.h"
 #include "machine/debug.h"
 #include "machine/pc.h"
 
@@ -409,6 +411,32 @@ const struct display_source *machine_display(struct machine *m)
 struct bus *machine_bus(struct machine *m)
 {
     return pc_bus(m->pc);
+}
+
+const struct engine *machine_engine(const struct machine *m)
+{
+    return m->cfg.engine;
+}
+
+/* The state of a machine is its declared structs, whichever engine runs it. */
+bool machine_set_engine(struct machine *m, const struct engine *x, struct err *e)
+{
+    const struct engine *old = m->cfg.engine;
+    struct err lost;
+    if (x == old)
+        return true;
+    for (unsigned i = 0; i < m->cfg.cpus; i++)
+        flags_sync(synced(m, i));
+    old->part(m->cpu, m->cfg.cpus);
+    m->cfg.engine = x;
+    if (join(m, e)) {
+        for (unsigned i = 0; i < m->cfg.cpus; i++) /* the old one may have waited in its own way */
+            cpu_attention(m->cpu[i]);
+        return true;
+    }
+    m->cfg.engine = old;
+    CHECK(join(m, &lost)); /* it did before */
+    return false;
 }
 
 struct pc *machine_pc(struct machine *m)

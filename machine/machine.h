@@ -123,6 +123,10 @@ unsigned machine_cpu_count(const struct machine *m);
 const struct display_source *machine_display(struct machine *m);
 struct bus *machine_bus(struct machine *m);
 struct pc *machine_pc(struct machine *m);
+const struct engine *machine_engine(const struct machine *m);
+/* At an instruction boundary, so between two calls of machine_run(). False with *e: the machine
+ * stays on the engine that it has. */
+bool machine_set_engine(struct machine *m, const struct engine *x, struct err *e);
 unsigned machine_state_count(const struct machine *m);
 const struct state_ref *machine_state(const struct machine *m, unsigned i);
 
