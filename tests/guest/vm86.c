@@ -8,8 +8,9 @@
 #define SEG      0x900 /* where pieces are copied to */
 #define STACKSEG 0xa00
 #define DATA     0xb00
-#define IOMAP    0x100 /* in the TSS: the I/O bitmap; the redirection bitmap is the 32 bytes before \
-                        */
+#define IOMAP                                                                          \
+    0x100 /* in the TSS: the I/O bitmap; the redirection bitmap is the 32 bytes before \
+           */
 
 #define CONF   (FREE)
 #define LEVEL1 (FREE + 8)

@@ -150,6 +150,11 @@ void skip(const char *name, const char *why)
     section = 0;
 }
 
+bool is_tcg(void)
+{
+    return cpuid(1, 0).c >> 31 && cpuid(0x40000000, 0).b == 0x54474354; /* "TCGT" */
+}
+
 void finish(void)
 {
     print("end ");

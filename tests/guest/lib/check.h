@@ -120,6 +120,7 @@ void done(const char *name);
 void skip(const char *name, const char *why);
 /* The next check: QEMU's TCG is wrong by this section. */
 void differs(const char *section);
+bool is_tcg(void);                       /* for what QEMU would not survive */
 void note(const char *text, uint64_t v); /* a line for people */
 _Noreturn void finish(void);             /* end early; checks() may simply return */
 
