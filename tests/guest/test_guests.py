@@ -106,7 +106,7 @@ def test_qemu(program):
     h = head(program)
     if h["qemu"] == ["no"]:
         pytest.skip(f"{program.stem} asks for what QEMU does not have")
-    args = [QEMU, "-accel", "tcg", "-cpu", "max", "-display", "none", "-serial", "stdio", "-monitor", "none",
+    args = [QEMU, "-accel", "tcg", "-cpu", "max,vendor=GenuineIntel", "-display", "none", "-serial", "stdio", "-monitor", "none",
             "-no-reboot", "-device", "isa-debug-exit,iobase=0x501,iosize=1"]
     for more in h["qemu"]:
         args += shlex.split(more)
