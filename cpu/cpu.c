@@ -49,7 +49,7 @@ STATE_TABLE(cpu_state_table, "cpu", struct cpu_state,
             S(misc_enable), S(spec_ctrl), S(mtrr_def), A(mtrr_fixed), A(mtrr_base), A(mtrr_mask),
             S(mcg_status), S(bios_sign), S(feature_control), A(fp_sig), A(fp_exp), S(fcw), S(fsw),
             S(fop), S(ftw), T(fp_unused), S(fcs), S(fds), S(mxcsr), S(fip), S(fdp),
-            STATE_BLOB(struct cpu_state, v), T(vt), S(icount), S(monitor_addr), S(activity),
+            S(icount), STATE_BLOB(struct cpu_state, v), T(vt), S(monitor_addr), S(activity),
             S(shadow), S(nmi_blocked), S(nmi_pending), S(init_pending), S(sipi_pending),
             S(sipi_vector), S(stepping), T(mode_unused), S(pending_db), S(shadow_at));
 

@@ -147,10 +147,10 @@ struct cpu_state {
     uint16_t fcs, fds;
     uint32_t mxcsr;
     uint64_t fip, fdp;
-    union vreg v[16];
+    uint64_t icount;  /* instructions executed since power-on; a REP iteration counts as one */
+    union vreg v[16]; /* 16-byte aligned, for SSE instructions of the host */
     union vreg vt[2]; /* scratch: vector temporaries of one instruction, numbers 16 and 17 */
 
-    uint64_t icount;       /* instructions executed since power-on; a REP iteration counts as one */
     uint64_t monitor_addr; /* physical, armed by MONITOR; ~0: not armed */
     uint32_t activity;     /* enum activity */
     uint8_t shadow;        /* SHADOW_*: how long interrupts are still held off */
@@ -165,6 +165,8 @@ struct cpu_state {
 
 #define SHADOW_STI   1 /* no maskable interrupt before the next instruction has ended */
 #define SHADOW_MOVSS 2 /* nor NMI nor debug trap */
+
+_Static_assert(offsetof(struct cpu_state, v) % 16 == 0, "vector registers are aligned");
 
 extern const struct state_table cpu_state_table;
 
@@ -294,6 +296,10 @@ struct jit_cpu {
     const void *site; /* by which generated code was left */
     uint64_t host_sp;
     uint64_t scratch[8];
+    uint32_t mxcsr;   /* the host's own */
+    uint8_t vec_live; /* the guest's vector registers and MXCSR are in the host's */
+    uint8_t x87_live; /* the guest's x87 is in the host's */
+    uint16_t unused;
     struct jit_jump jump[1u << JIT_JUMP_BITS];
 };
 
@@ -328,7 +334,7 @@ struct cpu {
     struct tlb *tlb;            /* tlb_space */
     struct block_cache *blocks; /* owned, or shared between CPUs by the engine */
 
-    struct kvm_vcpu *vcpu;      /* of the KVM engine, owned by it; NULL on others */
+    struct kvm_vcpu *vcpu; /* of the KVM engine, owned by it; NULL on others */
 
     struct bus *bus;
     struct clock *clock;

@@ -55,6 +55,7 @@ static struct uop *emit(struct lift *l, const vec_op op, bool quiet, unsigned ds
     struct uop *u = lift_emit(l, quiet ? UOP_CALLQ : UOP_CALLF, dst, a, b, 0);
     u->helper = op[width(l)];
     u->imm = VEC_IMM(l->in->imm, isa_row_index(l->in->row), l->in->vex_l);
+    u->seg = VEC_UOP;
     u->size = l->in->osize == 8 ? 8 : 4;
     u->aux = (uint16_t)l->in->row->flags_written;
     return u;
@@ -266,8 +267,9 @@ void lift_mmx_empty(struct lift *l)
 /* VZEROUPPER; VZEROALL with .n = 1. Eight registers outside 64-bit mode. */
 static bool zero(struct cpu *c, const struct uop *u)
 {
+    const bool all = (uint32_t)u->imm;
     for (unsigned i = 0; i < u->size; i++)
-        memset((char *)&c->s.v[i] + (u->imm ? 0 : 16), 0, u->imm ? 32 : 16);
+        memset((char *)&c->s.v[i] + (all ? 0 : 16), 0, all ? 32 : 16);
     return true;
 }
 
@@ -275,8 +277,10 @@ void lift_vec_zero(struct lift *l)
 {
     if (!begin(l))
         return;
-    struct uop *u = lift_emit(l, UOP_CALLQ, R_ZERO, R_ZERO, R_ZERO, l->arg->n);
+    int64_t imm = VEC_IMM(l->arg->n, isa_row_index(l->in->row), l->in->vex_l);
+    struct uop *u = lift_emit(l, UOP_CALLQ, R_ZERO, R_ZERO, R_ZERO, imm);
     u->helper = zero;
+    u->seg = VEC_UOP;
     u->size = l->in->mode == ISA_64 ? 16 : 8;
 }
 

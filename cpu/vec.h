@@ -24,6 +24,9 @@
 #define VEC_T0 16u /* vector temporaries of one instruction */
 #define VEC_T1 17u
 
+/* seg of a UOP_CALLQ or UOP_CALLF that has a row. */
+#define VEC_UOP 0xfeu
+
 #define VEC_IMM(imm, row, vex_l) \
     ((int64_t)((uint64_t)(uint32_t)(imm) | (uint64_t)(row) << 32 | (uint64_t)(vex_l) << 48))
 #define VEC_ROW(u) ((unsigned)((uint64_t)(u)->imm >> 32 & 0xffff))
