@@ -85,7 +85,7 @@ static void add_state(struct machine *m, const char *name, const struct state_ta
 }
 
 /* Makes the CPU's state readable, and takes it away from the engine. */
-static struct cpu *synced(struct machine *m, unsigned i)
+static struct cpu *synced(const struct machine *m, unsigned i)
 {
     if (m->cfg.engine->sync)
         m->cfg.engine->sync(m->cpu[i]);
@@ -451,5 +451,7 @@ unsigned machine_state_count(const struct machine *m)
 
 const struct state_ref *machine_state(const struct machine *m, unsigned i)
 {
+    for (unsigned k = 0; k < m->cfg.cpus; k++)
+        synced(m, k);
     return &m->state[i];
 }

@@ -1,0 +1,271 @@
+/* The state of a CPU in the kernel's structures: nothing is lost on the way there and back, neither
+ * in our own functions nor in the kernel, where /dev/kvm can be opened. */
+#include "engine/kvm_vm.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cpu_machine.h"
+
+static uint64_t next(struct rng *r)
+{
+    return rng_next(r);
+}
+
+static void some_seg(struct rng *r, struct seg *g, uint16_t attr)
+{
+    *g = (struct seg){.base = next(r) & 0xffffffff, .limit = 0xffff, .attr = attr};
+    g->sel = (uint16_t)(next(r) & 0xfffc) | (attr >> 5 & 3);
+}
+
+/* Everything that a state may have, in 64-bit mode at level 0. */
+static void some_state(struct cpu *c, struct rng *r)
+{
+    struct cpu_state *s = &c->s;
+    for (unsigned i = 0; i < 16; i++)
+        s->r[i] = next(r);
+    s->rip = next(r) & 0x7fffffffffff;
+    s->rflags = EF_FIXED | (next(r) & (F_OSZAPC | EF_IF | EF_DF | EF_IOPL | EF_NT | EF_AC | EF_ID));
+    for (unsigned i = 0; i < SEG_COUNT; i++)
+        some_seg(r, &s->seg[i], 0x0093);
+    s->seg[SEG_CS].attr = 0xa09b;
+    s->seg[SEG_CS].limit = 0xffffffff;
+    s->seg[SEG_FS] = (struct seg){.base = next(r) & 0x7fffffffffff, .sel = 3}; /* null */
+    some_seg(r, &s->ldtr, 0x82);
+    some_seg(r, &s->tr, 0x8b);
+    s->gdtr = (struct dtable){.base = next(r) & 0x7fffffffffff, .limit = next(r) & 0xffff};
+    s->idtr = (struct dtable){.base = next(r) & 0x7fffffffffff, .limit = next(r) & 0xffff};
+    s->cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_NE | CR0_WP | (next(r) & (CR0_TS | CR0_MP | CR0_AM));
+    s->cr2 = next(r) & 0x7fffffffffff;
+    s->cr3 = 0x5000;
+    s->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | (next(r) & (CR4_DE | CR4_PGE | CR4_TSD));
+    s->efer = EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE;
+    for (unsigned i = 0; i < 4; i++)
+        s->dr[i] = next(r) & 0x7fffffffffff;
+    s->dr6 = DR6_FIXED | (next(r) & 0xf) | DR6_BS;
+    s->dr7 = DR7_FIXED | (next(r) & 0xff0000);
+    s->star = next(r);
+    s->lstar = next(r) & 0x7fffffffffff;
+    s->cstar = next(r) & 0x7fffffffffff;
+    s->fmask = next(r) & 0xffffffff;
+    s->kernel_gs_base = next(r) & 0x7fffffffffff;
+    s->sysenter_cs = next(r) & 0xffff;
+    s->sysenter_esp = next(r) & 0x7fffffffffff;
+    s->sysenter_eip = next(r) & 0x7fffffffffff;
+    for (unsigned i = 0; i < 8; i++) {
+        s->fp_sig[i] = next(r) | BIT(63);
+        s->fp_exp[i] = (uint16_t)(next(r) & 0xbfff) | 1;
+    }
+    s->fcw = 0x37f;
+    s->fsw = (uint16_t)(next(r) & 0x7f00); /* no exception waits */
+    s->ftw = (uint8_t)next(r);
+    s->fop = next(r) & 0x7ff;
+    s->fip = next(r) & 0x7fffffffffff;
+    s->fdp = next(r) & 0x7fffffffffff;
+    s->mxcsr = 0x1f80 | (next(r) & 0x603f);
+    for (unsigned i = 0; i < 16; i++)
+        for (unsigned k = 0; k < (isa_has(&c->features, FEAT_AVX) ? 4u : 2u); k++)
+            s->v[i].q[k] = next(r);
+    s->nmi_blocked = next(r) & 1;
+    c->s.cc_op = 0;
+}
+
+/* What the functions move; the rest of the struct stays with us. */
+static void same(const struct cpu_state *a, const struct cpu_state *b)
+{
+    assert_memory_equal(a->r, b->r, 16 * 8);
+    assert_int_equal(a->rip, b->rip);
+    assert_int_equal(a->rflags, b->rflags);
+    assert_memory_equal(a->seg, b->seg, sizeof a->seg);
+    assert_memory_equal(&a->ldtr, &b->ldtr, sizeof a->ldtr);
+    assert_memory_equal(&a->tr, &b->tr, sizeof a->tr);
+    assert_memory_equal(&a->gdtr, &b->gdtr, sizeof a->gdtr);
+    assert_memory_equal(&a->idtr, &b->idtr, sizeof a->idtr);
+    assert_int_equal(a->cr0, b->cr0);
+    assert_int_equal(a->cr2, b->cr2);
+    assert_int_equal(a->cr3, b->cr3);
+    assert_int_equal(a->cr4, b->cr4);
+    assert_int_equal(a->efer, b->efer);
+    assert_memory_equal(a->dr, b->dr, sizeof a->dr);
+    assert_int_equal(a->dr6, b->dr6);
+    assert_int_equal(a->dr7, b->dr7);
+    assert_memory_equal(&a->star, &b->star, 8 * 8); /* … sysenter_eip */
+    assert_memory_equal(a->fp_sig, b->fp_sig, sizeof a->fp_sig);
+    assert_memory_equal(a->fp_exp, b->fp_exp, sizeof a->fp_exp);
+    assert_int_equal(a->fcw, b->fcw);
+    assert_int_equal(a->fsw, b->fsw);
+    assert_int_equal(a->ftw, b->ftw);
+    assert_int_equal(a->fop, b->fop);
+    assert_int_equal(a->fip, b->fip);
+    assert_int_equal(a->fdp, b->fdp);
+    assert_int_equal(a->mxcsr, b->mxcsr);
+    assert_memory_equal(a->v, b->v, sizeof a->v);
+}
+
+static void test_pure(void **state)
+{
+    struct rng r;
+    rng_seed(&r, 7);
+    for (unsigned n = 0; n < 200; n++) {
+        struct machine *m = machine_new("v3");
+        struct cpu *c = &m->c;
+        some_state(c, &r);
+        struct cpu_state want = c->s;
+        struct kvm_regs regs;
+        struct kvm_sregs2 sregs;
+        struct kvm_debugregs debug;
+        struct kvm_msr_entry msr[KVM_MSRS];
+        uint8_t *image = calloc(1, KVM_XSAVE_SIZE);
+        kvm_regs_from(&c->s, &regs);
+        kvm_sregs_from(c, &sregs);
+        kvm_debug_from(&c->s, &debug);
+        kvm_xsave_from(c, image);
+        unsigned count = kvm_msrs_from(c, msr);
+        cpu_reset(c, false);
+        kvm_regs_to(&c->s, &regs);
+        kvm_sregs_to(c, &sregs);
+        kvm_debug_to(&c->s, &debug);
+        kvm_xsave_to(c, image);
+        kvm_msrs_to(c, msr, count);
+        same(&want, &c->s);
+        free(image);
+        machine_free(m);
+    }
+}
+
+/* PDPTE registers are state of their own, whatever memory says meanwhile. */
+static void test_pdpte(void **state)
+{
+    struct machine *m = machine_new("v3");
+    struct cpu *c = &m->c;
+    struct kvm_sregs2 r;
+    c->s.cr0 |= CR0_PE | CR0_PG;
+    c->s.cr4 = CR4_PAE;
+    for (unsigned i = 0; i < 4; i++)
+        c->s.pdpte[i] = 0x1001 + 0x1000 * i;
+    kvm_sregs_from(c, &r);
+    assert_int_equal(r.flags, KVM_SREGS2_FLAGS_PDPTRS_VALID);
+    memset(c->s.pdpte, 0, sizeof c->s.pdpte);
+    kvm_sregs_to(c, &r);
+    assert_int_equal(c->s.pdpte[3], 0x4001);
+    c->s.efer = EFER_LMA;
+    kvm_sregs_from(c, &r);
+    assert_int_equal(r.flags, 0);
+    machine_free(m);
+}
+
+/* A component that the image calls absent has its initial value (SDM 1 13.6). */
+static void test_absent(void **state)
+{
+    struct machine *m = machine_new("v3");
+    uint8_t *image = calloc(1, KVM_XSAVE_SIZE);
+    m->c.s.v[3].q[1] = 5;
+    m->c.s.fp_sig[2] = 5;
+    put_le32(image + 24, 0x1f80);
+    kvm_xsave_to(&m->c, image);
+    assert_int_equal(m->c.s.fcw, 0x37f);
+    assert_int_equal(m->c.s.fp_sig[2], 0);
+    assert_int_equal(m->c.s.v[3].q[1], 0);
+    free(image);
+    machine_free(m);
+}
+
+static bool usable(void)
+{
+    struct err e;
+    int fd = kvm_open(&e);
+    if (fd < 0) {
+        print_message("skipped: %s\n", e.text);
+        return false;
+    }
+    close(fd);
+    return true;
+}
+
+static void test_kernel(void **state)
+{
+    struct rng r;
+    struct err e;
+    if (!usable())
+        skip();
+    rng_seed(&r, 11);
+    struct machine *m = machine_new("v3");
+    struct cpu *c = &m->c;
+    if (!engine_kvm.join(&c, 1, &e))
+        fail_msg("%s", e.text);
+    for (unsigned n = 0; n < 50; n++) {
+        struct cpu_state want;
+        some_state(c, &r);
+        c->s.tsc_aux = 0;
+        want = c->s;
+        if (!kvm_load(c->vcpu, &e))
+            fail_msg("%s", e.text);
+        cpu_reset(c, false);
+        kvm_store(c->vcpu);
+        same(&want, &c->s);
+        assert_int_equal(want.nmi_blocked, c->s.nmi_blocked);
+    }
+    engine_kvm.part(&c, 1);
+    cpu_reset(c, false);
+    machine_free(m);
+}
+
+/* The interrupt shadow goes along. */
+static void test_shadow(void **state)
+{
+    struct err e;
+    if (!usable())
+        skip();
+    struct machine *m = machine_new("v3");
+    struct cpu *c = &m->c;
+    assert_true(engine_kvm.join(&c, 1, &e));
+    c->s.shadow = SHADOW_STI;
+    c->s.shadow_at = c->s.icount;
+    assert_true(kvm_load(c->vcpu, &e));
+    c->s.shadow = 0;
+    kvm_store(c->vcpu);
+    assert_int_equal(c->s.shadow, SHADOW_STI);
+    engine_kvm.part(&c, 1);
+    machine_free(m);
+}
+
+/* A loop that writes memory, and its end by HLT. */
+static void test_run(void **state)
+{
+    static const uint8_t code[] = {0x40, 0x89, 0x05, 0x47, 0x47, 0x49, 0x75, 0xf8, 0xf4};
+    struct err e;
+    if (!usable())
+        skip();
+    struct machine *m =
+        machine_new("v3"); /* inc ax; mov [di], ax; inc di twice; dec cx; jnz; hlt */
+    struct cpu *c = &m->c;
+    assert_true(engine_kvm.join(&c, 1, &e));
+    memcpy(m->ram + 0x1000, code, sizeof code);
+    c->s.seg[SEG_CS].sel = 0;
+    c->s.seg[SEG_CS].base = 0;
+    c->s.rip = 0x1000;
+    c->s.r[R_CX] = 100;
+    c->s.r[R_DI] = 0x2000;
+    cpu_mode_changed(c);
+    enum engine_exit why;
+    do
+        why = engine_kvm.run(c, 20000);
+    while (why == ENGINE_BUDGET);
+    engine_kvm.sync(c);
+    assert_int_equal(why, ENGINE_HALT);
+    assert_int_equal(c->s.r[R_AX], 100);
+    assert_int_equal(c->s.r[R_CX], 0);
+    assert_int_equal(c->s.rip, 0x1009);
+    assert_int_equal(m->ram[0x2000 + 2 * 99], 100);
+    engine_kvm.part(&c, 1);
+    machine_free(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pure),   cmocka_unit_test(test_pdpte),  cmocka_unit_test(test_absent),
+        cmocka_unit_test(test_kernel), cmocka_unit_test(test_shadow), cmocka_unit_test(test_run),
+    };
+    return RUN(tests);
+}
