@@ -7,6 +7,7 @@ import os
 import pathlib
 import pty
 import re
+import select
 import shutil
 import signal
 import statistics
@@ -29,8 +30,9 @@ def read(fd):
         return b""
 
 
-def call(args, until=None, limit=600, tty=False, **more):
-    """Seconds of CPU time until the process ends, or prints `until` (it is killed then), and what it printed.
+def call(args, until=None, limit=600, tty=False, watch=None, **more):
+    """Seconds of CPU time until the process ends, or prints `until` (it is killed then), and what it printed. With
+    `watch`, it is what comes from that file that counts as printed.
     CPU time, as other work on the machine would count otherwise; all of them compute on one thread."""
     start = time.monotonic()
     if tty:
@@ -45,8 +47,12 @@ def call(args, until=None, limit=600, tty=False, **more):
     out = b""
     late = False
     try:
-        while chunk := read(reader):
-            out += chunk
+        while True:
+            ready = select.select([fd for fd in (reader, watch) if fd is not None], [], [], limit)[0]
+            chunks = {fd: read(fd) for fd in ready}
+            if chunks.get(reader) == b"":
+                break
+            out += chunks.get(reader if watch is None else watch, b"")
             late = time.monotonic() - start > limit
             if late or (until and until in out):
                 os.kill(process.pid, signal.SIGKILL)
@@ -76,24 +82,30 @@ def qemu(image, work, engine):
     return seconds, checksum(text), 0
 
 
-def bochs(image, work, engine):
+def bochs_machine(work, com1, *disks, megs=64):
     """Debian's Bochs has its debugger built in: -rc with a file that says c starts the machine."""
-    shutil.copy(image, work / "disk.img")
     (work / "rc").write_text("c\n")
-    (work / "com1").unlink(missing_ok=True)
-    (work / "bochsrc").write_text(f"""megs: 64
+    drives = "\n".join(f"ata0-{place}: type=disk, path={disk}, mode=flat"
+                       for place, disk in zip(("master", "slave"), disks))
+    (work / "bochsrc").write_text(f"""megs: {megs}
 romimage: file={BOCHS_BIOS}
 vgaromimage: file={BOCHS_VGA}
-ata0-master: type=disk, path={work}/disk.img, mode=flat
+{drives}
 boot: disk
-com1: enabled=1, mode=file, dev={work}/com1
+com1: enabled=1, {com1}
 log: {work}/log
 display_library: term
 sound: driver=dummy
 cpu: count=1, ips=100000000
 clock: sync=none
 """)
-    seconds, text = call(["bochs", "-q", "-f", work / "bochsrc", "-rc", work / "rc"], cwd=work, tty=True)
+    return ["bochs", "-q", "-f", work / "bochsrc", "-rc", work / "rc"]
+
+
+def bochs(image, work, engine):
+    shutil.copy(image, work / "disk.img")
+    (work / "com1").unlink(missing_ok=True)
+    seconds, text = call(bochs_machine(work, f"mode=file, dev={work}/com1", work / "disk.img"), cwd=work, tty=True)
     serial = (work / "com1").read_text(errors="replace") if (work / "com1").exists() else ""
     if not serial:
         raise SystemExit(f"bench: Bochs printed nothing on COM1:\n{text[-2000:]}")
@@ -101,8 +113,19 @@ clock: sync=none
 
 
 def xv6(name, folder, work, more):
+    """Seconds of CPU time to xv6's shell. In Bochs the serial line is a terminal of its own."""
     for disk in ("xv6.img", "fs.img"):
         shutil.copy(pathlib.Path(folder) / disk, work / disk)
+    if name == "Bochs":
+        reader, writer = pty.openpty()
+        machine = bochs_machine(work, f"mode=term, dev={os.ttyname(writer)}", work / "xv6.img", work / "fs.img",
+                                megs=512)
+        try:
+            # its serial port takes its time, and xv6 doesn't wait for long: characters are missing
+            return call(machine, until=b"$ ", tty=True, watch=reader, cwd=work)[0]
+        finally:
+            os.close(reader)
+            os.close(writer)
     if name == "ishi":
         args = [ISHI, "--ide", work / "xv6.img", "--ide", work / "fs.img", *more]
     else:
@@ -112,13 +135,21 @@ def xv6(name, folder, work, more):
     return call(args, until=b"\n$ ")[0]
 
 
+def missing(name):
+    """Why a peer can't run here; "" if it can."""
+    tool = {"QEMU": "qemu-system-i386", "Bochs": "bochs"}[name]
+    if not shutil.which(tool):
+        return f"without {name}: {tool} is not installed"
+    if name == "Bochs" and not os.path.exists(BOCHS_BIOS):
+        return "without Bochs: the packages bochsbios and vgabios are not installed"
+    return ""
+
+
 def peers():
     found = {"ishi": ishi}
-    for name, tool, run in (("QEMU", "qemu-system-i386", qemu), ("Bochs", "bochs", bochs)):
-        if not shutil.which(tool):
-            print(f"without {name}: {tool} is not installed")
-        elif name == "Bochs" and not os.path.exists(BOCHS_BIOS):
-            print("without Bochs: the packages bochsbios and vgabios are not installed")
+    for name, run in (("QEMU", qemu), ("Bochs", bochs)):
+        if missing(name):
+            print(missing(name))
         else:
             found[name] = run
     return found
