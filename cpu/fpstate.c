@@ -44,6 +44,18 @@ static unsigned env_size(const struct uop *u)
     return u->size == 2 ? 14 : 28;
 }
 
+/* The selectors of the last instruction and operand, which later processors keep no more (SDM 1
+ * 8.1.8). */
+static uint16_t saved_fcs(const struct cpu *c)
+{
+    return isa_has(&c->features, FEAT_NOFCS) ? 0 : c->s.fcs;
+}
+
+static uint16_t saved_fds(const struct cpu *c)
+{
+    return isa_has(&c->features, FEAT_NOFCS) ? 0 : c->s.fds;
+}
+
 static void env_pack(const struct cpu *c, const struct uop *u, uint8_t *b)
 {
     bool real = real_format(c);
@@ -58,9 +70,9 @@ static void env_pack(const struct cpu *c, const struct uop *u, uint8_t *b)
         put_le16(b + 2, c->s.fsw);
         put_le16(b + 4, (uint16_t)full_tag_word(c));
         put_le16(b + 6, (uint16_t)ip);
-        put_le16(b + 8, (uint16_t)(real ? (ip >> 4 & 0xf000) | fop : c->s.fcs));
+        put_le16(b + 8, (uint16_t)(real ? (ip >> 4 & 0xf000) | fop : saved_fcs(c)));
         put_le16(b + 10, (uint16_t)dp);
-        put_le16(b + 12, (uint16_t)(real ? dp >> 4 & 0xf000 : c->s.fds));
+        put_le16(b + 12, (uint16_t)(real ? dp >> 4 & 0xf000 : saved_fds(c)));
         return;
     }
     put_le32(b, 0xffff0000u | c->s.fcw);
@@ -73,9 +85,9 @@ static void env_pack(const struct cpu *c, const struct uop *u, uint8_t *b)
         put_le32(b + 24, (dp >> 16) << 12);
     } else {
         put_le32(b + 12, ip);
-        put_le32(b + 16, fop << 16 | c->s.fcs);
+        put_le32(b + 16, fop << 16 | saved_fcs(c));
         put_le32(b + 20, dp);
-        put_le32(b + 24, 0xffff0000u | c->s.fds);
+        put_le32(b + 24, 0xffff0000u | saved_fds(c));
     }
 }
 
@@ -122,16 +134,16 @@ static void env_unpack(struct cpu *c, const struct uop *u, const uint8_t *b)
 }
 
 /* The area of FSAVE and FSTENV, whose units are words or doublewords. */
-static bool area_aligned(struct cpu *c, const struct uop *u)
+static bool area_aligned(struct cpu *c, const struct uop *u, unsigned acc)
 {
-    return seg_aligned(c, u->seg, c->s.r[R_T0], env_size(u) == 14 ? 2 : 4);
+    return seg_aligned(c, u->seg, c->s.r[R_T0], env_size(u) == 14 ? 2 : 4, acc);
 }
 
 bool h_fnstenv(struct cpu *c, const struct uop *u)
 {
     uint8_t b[28];
     env_pack(c, u, b);
-    if (!area_aligned(c, u) || !seg_store_bytes(c, u->seg, c->s.r[R_T0], b, env_size(u)))
+    if (!area_aligned(c, u, ACC_WRITE) || !seg_store_bytes(c, u->seg, c->s.r[R_T0], b, env_size(u)))
         return false;
     c->s.fcw |= 0x3f;
     x87_update_es(c);
@@ -141,7 +153,7 @@ bool h_fnstenv(struct cpu *c, const struct uop *u)
 bool h_fldenv(struct cpu *c, const struct uop *u)
 {
     uint8_t b[28];
-    if (!x87_begin(c) || !area_aligned(c, u) ||
+    if (!x87_begin(c) || !area_aligned(c, u, ACC_READ) ||
         !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, env_size(u)))
         return false;
     env_unpack(c, u, b);
@@ -158,7 +170,7 @@ bool h_fnsave(struct cpu *c, const struct uop *u)
         put_le64(b + n + 10 * i, v.sig);
         put_le16(b + n + 10 * i + 8, v.exp);
     }
-    if (!area_aligned(c, u) || !seg_store_bytes(c, u->seg, c->s.r[R_T0], b, n + 80))
+    if (!area_aligned(c, u, ACC_WRITE) || !seg_store_bytes(c, u->seg, c->s.r[R_T0], b, n + 80))
         return false;
     x87_init(c);
     return true;
@@ -168,7 +180,8 @@ bool h_frstor(struct cpu *c, const struct uop *u)
 {
     uint8_t b[108];
     unsigned n = env_size(u);
-    if (!x87_begin(c) || !area_aligned(c, u) || !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, n + 80))
+    if (!x87_begin(c) || !area_aligned(c, u, ACC_READ) ||
+        !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, n + 80))
         return false;
     env_unpack(c, u, b);
     for (unsigned i = 0; i < 8; i++) {
@@ -194,9 +207,9 @@ static void legacy_x87_pack(const struct cpu *c, bool wide, uint8_t *b)
         put_le64(b + 16, c->s.fdp);
     } else {
         put_le32(b + 8, (uint32_t)c->s.fip);
-        put_le32(b + 12, c->s.fcs);
+        put_le32(b + 12, saved_fcs(c));
         put_le32(b + 16, (uint32_t)c->s.fdp);
-        put_le32(b + 20, c->s.fds);
+        put_le32(b + 20, saved_fds(c));
     }
     for (unsigned i = 0; i < 8; i++) {
         struct f80 v = x87_get(c, i);

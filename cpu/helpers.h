@@ -102,6 +102,7 @@ uop_helper h_enter;
 uop_helper h_cmpxchg8b;
 uop_helper h_cmpxchg16b;
 uop_helper h_rdrand;
+uop_helper h_touch;
 uop_helper h_rdseed;
 
 /* FPU and vector state. */

@@ -502,7 +502,8 @@ bool h_pusha(struct cpu *c, const struct uop *u)
     unsigned size = u->size, width = stack_size(c);
     uint64_t m = mask_of(width), sp = R(R_SP);
     for (unsigned i = 0; i < 8; i++) /* all eight or none */
-        if (!seg_probe(c, SEG_SS, (sp - (i + 1) * size) & m, size, ACC_WRITE))
+        if (!seg_aligned(c, SEG_SS, (sp - (i + 1) * size) & m, size, ACC_WRITE) ||
+            !seg_probe(c, SEG_SS, (sp - (i + 1) * size) & m, size, ACC_WRITE))
             return false;
     for (unsigned i = 0; i < 8; i++)
         if (!seg_store(c, SEG_SS, (sp - (i + 1) * size) & m, size, R(i)))
@@ -533,12 +534,15 @@ bool h_enter(struct cpu *c, const struct uop *u)
     uint64_t local = (uint16_t)u->imm;
     unsigned n = level + 1;
     for (unsigned i = 1; i <= n; i++)
-        if (!seg_probe(c, SEG_SS, (sp - i * size) & m, size, ACC_WRITE))
+        if (!seg_aligned(c, SEG_SS, (sp - i * size) & m, size, ACC_WRITE) ||
+            !seg_probe(c, SEG_SS, (sp - i * size) & m, size, ACC_WRITE))
             return false;
     for (unsigned i = 1; i < level; i++)
         if (!seg_probe(c, SEG_SS, (bp - i * size) & m, size, ACC_READ))
             return false;
-    if (!seg_probe(c, SEG_SS, (sp - n * size - local) & m, size, ACC_WRITE))
+    uint64_t last = (sp - n * size - local) & m;
+    if (!seg_aligned(c, SEG_SS, last, size, ACC_WRITE) ||
+        !seg_probe(c, SEG_SS, last, size, ACC_WRITE))
         return false;
     frame = (sp & ~m) | ((sp - size) & m); /* a 16-bit stack keeps ESP's upper half */
     if (!seg_store(c, SEG_SS, frame & m, size, bp))
@@ -570,4 +574,11 @@ bool h_rdrand(struct cpu *c, const struct uop *u)
 bool h_rdseed(struct cpu *c, const struct uop *u)
 {
     return random_number(c, u);
+}
+
+/* CLFLUSH and its kin: there are no caches, but the address is checked as a load's (SDM 2A). No
+ * load, which a device would notice. */
+bool h_touch(struct cpu *c, const struct uop *u)
+{
+    return seg_probe(c, u->seg, c->s.r[R_T0], 1, ACC_READ);
 }

@@ -78,16 +78,16 @@ static NOINLINE bool rmw_store_slow(struct cpu *c, const struct uop *u)
 /* Checks alignment, which comes before the page. */
 static bool vector_offset(struct cpu *c, const struct uop *u, unsigned acc, uint64_t *off)
 {
-    uint64_t la;
     interp_mark(c, u);
     *off = R(u->a) + (R(u->b) << u->scale) + (uint64_t)u->imm;
     if (u->asize < 8)
         *off &= ~0ull >> (64 - 8 * u->asize);
     if (!u->aux) /* whether 16 bytes that need not be aligned raise #AC is up to the processor */
-        return u->size > 8 || seg_aligned(c, u->seg, *off, u->size);
-    if (!seg_linear(c, u->seg, *off, u->size, acc, &la))
-        return false;
-    return !(la & u->aux) || cpu_fault_err(c, EXC_GP, 0, "address %llx is not aligned", la, 0);
+        return u->size > 8 || seg_aligned(c, u->seg, *off, u->size, acc);
+    /* before segment limits and canonical addresses, which would be #SS for the stack segment */
+    if ((*off + c->s.seg[u->seg].base) & u->aux)
+        return cpu_fault_err(c, EXC_GP, 0, "offset %llx is not aligned", *off, 0);
+    return true;
 }
 
 static NOINLINE bool loadv_slow(struct cpu *c, const struct uop *u)

@@ -75,6 +75,13 @@ static bool rep_done(const struct cpu *c, const struct uop *u)
     return repeated(u) && !(c->s.r[R_CX] & size_mask(u->asize));
 }
 
+/* The count is 0; ECX is written all the same. */
+static bool rep_nothing(struct cpu *c, const struct uop *u)
+{
+    reg_put(c, R_CX, u->asize, 0);
+    return true;
+}
+
 /* One element is done. True: go on with the next at once, as nobody wants attention and the budget
  * lasts. Else next_rip says whether the instruction comes again. */
 static bool rep_next(struct cpu *c, const struct uop *u)
@@ -108,13 +115,13 @@ bool h_ins(struct cpu *c, const struct uop *u)
 {
     unsigned n = port_size(u);
     uint16_t port = (uint16_t)c->s.r[R_DX];
+    if (!allowed(c, port, n)) /* even if there is nothing to do */
+        return false;
     if (rep_done(c, u))
-        return true;
+        return rep_nothing(c, u);
     /* what was read from the port could not be given back */
     if (!c->single)
         return cpu_fault(c, EXC_RESTART, "INS", 0, 0);
-    if (!allowed(c, port, n))
-        return false;
     do {
         if (!in_one(c, u, port, n))
             return false;
@@ -127,10 +134,10 @@ bool h_outs(struct cpu *c, const struct uop *u)
     unsigned n = port_size(u);
     uint16_t port = (uint16_t)c->s.r[R_DX];
     uint64_t v;
-    if (rep_done(c, u))
-        return true;
     if (!allowed(c, port, n))
         return false;
+    if (rep_done(c, u))
+        return rep_nothing(c, u);
     do {
         if (!seg_load(c, u->seg, c->s.r[R_SI] & size_mask(u->asize), n, &v))
             return false;

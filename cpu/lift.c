@@ -253,7 +253,10 @@ void lift_help(struct lift *l)
         u->size = (uint8_t)l->arg->n;
     u->dst = o[0].reg;
     if (in->has_modrm) {
-        u->dst = (uint8_t)((in->modrm >> 3 & 7) | (in->rex & 4 ? 8 : 0));
+        bool segment = in->op_count && (o[0].where == W_S || o[in->op_count - 1].where == W_S);
+        u->dst = (uint8_t)(in->modrm >> 3 & 7); /* REX.R does not reach segment registers */
+        if (in->rex & 4 && !segment)
+            u->dst |= 8;
         if (!in->is_mem)
             u->a = (uint8_t)((in->modrm & 7) | (in->rex & 1 ? 8 : 0));
         u->aux = in->is_mem;

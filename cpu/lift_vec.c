@@ -160,25 +160,15 @@ void lift_vec_extract(struct lift *l)
     lift_store(l, t, in->op[0].size);
 }
 
-/* A part of a register, or its conversion, to memory or a register. What raises #XM does so after
- * the memory was checked. */
-static bool probe(struct cpu *c, const struct uop *u)
-{
-    return seg_probe(c, u->seg, c->s.r[R_T0], u->size, ACC_WRITE);
-}
-
+/* A part of a register, or its conversion, to memory or a register. What raises #XM does so before
+ * the memory is looked at, and a fault of the store leaves MXCSR's flags raised, as processors do.
+ */
 static void part(struct lift *l, bool quiet)
 {
     const struct insn *in = l->in;
     unsigned dst = in->is_mem ? VEC_T1 : in->op[0].reg;
     if (!begin(l))
         return;
-    if (in->is_mem && !quiet) {
-        lift_ea(l, R_T0);
-        struct uop *u = lift_emit(l, UOP_HELP, R_ZERO, R_ZERO, R_ZERO, 0);
-        u->helper = probe;
-        u->size = in->op[0].size;
-    }
     emit(l, l->arg->vec, quiet, dst, dst, in->op[1].reg);
     if (in->is_mem)
         lift_store_vec(l, dst, in->op[0].size);

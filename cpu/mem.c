@@ -92,12 +92,12 @@ bool seg_store_bytes(struct cpu *c, unsigned seg, uint64_t off, const void *buf,
     return true;
 }
 
-bool seg_aligned(struct cpu *c, unsigned seg, uint64_t off, unsigned align)
+bool seg_aligned(struct cpu *c, unsigned seg, uint64_t off, unsigned align, unsigned acc)
 {
     uint64_t la = 0;
     if (LIKELY(c->tlb_ctx != TLB_USER_AC))
         return true;
-    if (!seg_linear(c, seg, off, 1, ACC_READ, &la))
+    if (!seg_linear(c, seg, off, 1, acc, &la))
         return false;
     return !(la & (align - 1)) ||
            cpu_fault(c, EXC_AC, "an operand of alignment %llu at %#llx, and EFLAGS.AC is set",

@@ -65,8 +65,8 @@ bool seg_store(struct cpu *c, unsigned seg, uint64_t off, unsigned size, uint64_
 bool seg_load_bytes(struct cpu *c, unsigned seg, uint64_t off, void *buf, unsigned n);
 bool seg_store_bytes(struct cpu *c, unsigned seg, uint64_t off, const void *buf, unsigned n);
 /* Alignment of an operand that is moved as bytes, where EFLAGS.AC asks for it (SDM 3A table 6-7).
- * align: 2, 4 or 8. */
-bool seg_aligned(struct cpu *c, unsigned seg, uint64_t off, unsigned align);
+ * align: 2, 4 or 8. The segment is asked first. */
+bool seg_aligned(struct cpu *c, unsigned seg, uint64_t off, unsigned align, unsigned acc);
 /* Checks that n bytes, 1..4096, can be accessed; changes nothing. */
 bool seg_probe(struct cpu *c, unsigned seg, uint64_t off, unsigned n, unsigned acc);
 

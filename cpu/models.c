@@ -19,7 +19,7 @@
                      X(SMEP) X(SMAP) X(INVPCID) X(ERMS) X(RDSEED) X(UMIP) X(RDPID) X(XSAVEOPT) \
                      X(XSAVEC) X(XGETBV1) X(PDPE1GB) X(RDTSCP)
 #define M_V3(X)      M_V2(X) X(AVX) X(AVX2) X(FMA) X(F16C) X(BMI1) X(BMI2) X(LZCNT) X(MOVBE) X(ADX) \
-                     X(AES) X(PCLMUL) X(SHA) X(CLFLUSHOPT) X(CLWB)
+                     X(AES) X(PCLMUL) X(SHA) X(CLFLUSHOPT) X(CLWB) X(NOFCS)
 /* clang-format on */
 
 #define OR0(f) | W0(f)

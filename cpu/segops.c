@@ -108,7 +108,7 @@ static bool store_table(struct cpu *c, const struct uop *u, const struct dtable 
         return false;
     put_le16(buf, (uint16_t)t->limit);
     put_le64(buf + 2, t->base);
-    return seg_aligned(c, u->seg, c->s.r[R_T0], 4) &&
+    return seg_aligned(c, u->seg, c->s.r[R_T0], 4, ACC_WRITE) &&
            seg_store_bytes(c, u->seg, c->s.r[R_T0], buf, cpu_64(c) ? 10 : 6);
 }
 

@@ -222,12 +222,25 @@ static void commit(struct cpu *c, const struct uop *u, const struct string *s, b
     }
 }
 
+/* A REP that comes to no iteration, by its count or a fault, writes ECX all the same if addresses
+ * have 32 bits, so that the upper half of RCX goes; MOVS and STOS write their indexes too. */
+static void nothing_done(struct cpu *c, const struct uop *u, const struct string *s, uint64_t count)
+{
+    put(c, R_CX, u->asize, count);
+    if (writes_dest(s->op) && uses_source(s->op))
+        put(c, R_SI, u->asize, s->si);
+    if (writes_dest(s->op))
+        put(c, R_DI, u->asize, s->di);
+}
+
 static bool rep(struct cpu *c, const struct uop *u, struct string *s)
 {
     uint64_t count = R(R_CX) & s->mask, left = c->limit - cpu_icount(c), done = 0;
     bool compares = s->op == STR_CMPS || s->op == STR_SCAS, ok = true;
-    if (!count)
+    if (!count) {
+        nothing_done(c, u, s, count);
         return true;
+    }
     if (c->key & KEY_SINGLE)
         left = 1;
     left = min_u64(count, left);
@@ -243,8 +256,11 @@ static bool rep(struct cpu *c, const struct uop *u, struct string *s)
         if ((compares && s->mismatch) || c->request)
             break;
     }
-    if (!done)
+    if (!done) {
+        if (c->fault.vector != EXC_RESTART)
+            nothing_done(c, u, s, count);
         return false;
+    }
     bool ended = ok && (done == count || (compares && s->mismatch));
     commit(c, u, s, ended);
     put(c, R_CX, u->asize, (count - done) & s->mask);

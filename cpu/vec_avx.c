@@ -99,6 +99,14 @@ static bool vextract128_ymm(struct cpu *c, const struct uop *u)
 }
 vec_op v_vextract128 = {NULL, NULL, NULL, vextract128_ymm};
 
+/* Masked moves and gathers access lane by lane, and without alignment checks whatever EFLAGS.AC
+ * says: a load and a store of a lane that skip mmu_load()'s. */
+static bool lane_load(struct cpu *c, unsigned seg, uint64_t off, unsigned size, uint64_t *v)
+{
+    *v = 0;
+    return seg_load_bytes(c, seg, off, v, size);
+}
+
 /* Masked moves. Lanes whose mask (register b) has its sign bit clear are neither accessed nor
  * checked. The memory operand's offset is in r[R_T0]. */
 
@@ -120,7 +128,7 @@ static bool masked_load(struct cpu *c, const struct uop *u, unsigned size, unsig
         uint64_t v;
         if (!selected(mask, i, size))
             continue;
-        if (!seg_load(c, u->seg, lane_offset(c, u, i, size), size, &v))
+        if (!lane_load(c, u->seg, lane_offset(c, u, i, size), size, &v))
             return false;
         memcpy(r.b + i * size, &v, size);
     }
@@ -138,7 +146,8 @@ static bool masked_store(struct cpu *c, const struct uop *u, unsigned size, unsi
     for (unsigned i = 0; i < n / size; i++) {
         uint64_t v = 0;
         memcpy(&v, from->b + i * size, size);
-        if (selected(mask, i, size) && !seg_store(c, u->seg, lane_offset(c, u, i, size), size, v))
+        if (selected(mask, i, size) &&
+            !seg_store_bytes(c, u->seg, lane_offset(c, u, i, size), &v, size))
             return false;
     }
     return true;
@@ -162,20 +171,24 @@ MASKED(vmaskstore64, masked_store, 8)
 
 /* Gathers: u->a the base, u->b the vector of indexes, u->aux the mask register. A lane that was
  * loaded is done: its mask is cleared, and a fault of a later one finds it so (SDM 2C VPGATHERDD).
- */
+ * The whole of the mask, `width` bytes, is widened from the sign bits first. */
 static bool gather(struct cpu *c, const struct uop *u, unsigned index_size, unsigned size,
-                   unsigned lanes)
+                   unsigned lanes, unsigned width)
 {
     const union vreg *index = cpu_vreg(c, u->b);
     union vreg *dst = cpu_vreg(c, u->dst), *mask = cpu_vreg(c, u->aux);
     const uint64_t cut = ~0ull >> (64 - 8 * u->asize);
+    for (unsigned i = 0; i < width / size; i++)
+        memset(mask->b + i * size, selected(mask, i, size) ? 0xff : 0, size);
+    memset(mask->b + width, 0, sizeof *mask - width);
     for (unsigned i = 0; i < lanes; i++) {
         int64_t at = index_size == 4 ? (int32_t)index->d[i] : (int64_t)index->q[i];
         uint64_t off = c->s.r[u->a] + ((uint64_t)at << u->scale) + (uint64_t)u->imm, v;
         if (selected(mask, i, size)) {
-            if (!seg_load(c, u->seg, off & cut, size, &v))
+            if (!lane_load(c, u->seg, off & cut, size, &v))
                 return false;
             memcpy(dst->b + i * size, &v, size);
+            memset(dst->b + width, 0, sizeof *dst - width);
         }
         memset(mask->b + i * size, 0, size);
     }
@@ -184,15 +197,15 @@ static bool gather(struct cpu *c, const struct uop *u, unsigned index_size, unsi
     return true;
 }
 
-#define GATHER(name, index_size, size, lanes128)               \
-    static bool name##_vex(struct cpu *c, const struct uop *u) \
-    {                                                          \
-        return gather(c, u, index_size, size, lanes128);       \
-    }                                                          \
-    static bool name##_ymm(struct cpu *c, const struct uop *u) \
-    {                                                          \
-        return gather(c, u, index_size, size, 2 * lanes128);   \
-    }                                                          \
+#define GATHER(name, index_size, size, lanes128)                 \
+    static bool name##_vex(struct cpu *c, const struct uop *u)   \
+    {                                                            \
+        return gather(c, u, index_size, size, lanes128, 16);     \
+    }                                                            \
+    static bool name##_ymm(struct cpu *c, const struct uop *u)   \
+    {                                                            \
+        return gather(c, u, index_size, size, 2 * lanes128, 32); \
+    }                                                            \
     vec_op v_##name = {NULL, NULL, name##_vex, name##_ymm};
 
 GATHER(vgatherdd, 4, 4, 4)

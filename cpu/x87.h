@@ -149,16 +149,23 @@ unsigned x87_tag(struct f80 v);
 /* Memory operands. */
 static inline bool x87_load(struct cpu *c, const struct uop *u, unsigned size, uint64_t *v)
 {
-    if (LIKELY(u->aux & X87_FLAT))
-        return lin_load(c, c->s.r[R_T0], size, v);
-    return seg_load(c, u->seg, c->s.r[R_T0], size, v);
+    const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, c->s.r[R_T0]);
+    uint64_t off = c->s.r[R_T0] - e->read;
+    if (UNLIKELY(!(u->aux & X87_FLAT) || off > PAGE_SIZE - size))
+        return seg_load(c, u->seg, c->s.r[R_T0], size, v);
+    *v = 0;
+    memcpy(v, (const void *)(e->host + off), size);
+    return true;
 }
 
 static inline bool x87_store(struct cpu *c, const struct uop *u, unsigned size, uint64_t v)
 {
-    if (LIKELY(u->aux & X87_FLAT))
-        return lin_store(c, c->s.r[R_T0], size, v);
-    return seg_store(c, u->seg, c->s.r[R_T0], size, v);
+    const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, c->s.r[R_T0]);
+    uint64_t off = c->s.r[R_T0] - e->write;
+    if (UNLIKELY(!(u->aux & X87_FLAT) || off > PAGE_SIZE - size))
+        return seg_store(c, u->seg, c->s.r[R_T0], size, v);
+    memcpy((void *)(e->host + off), &v, size);
+    return true;
 }
 
 /* Lifts every x87 row (lift_x87.c). */

@@ -76,7 +76,7 @@ static bool push_exact(struct cpu *c, const struct uop *u, struct f80 v)
 bool h_fld_m80(struct cpu *c, const struct uop *u)
 {
     uint8_t b[10];
-    if (!x87_begin(c) || !seg_aligned(c, u->seg, c->s.r[R_T0], 8) ||
+    if (!x87_begin(c) || !seg_aligned(c, u->seg, c->s.r[R_T0], 8, ACC_READ) ||
         !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, sizeof b))
         return false;
     return push_exact(c, u, (struct f80){get_le64(b), get_le16(b + 8)});
@@ -105,7 +105,7 @@ bool h_fild_m64(struct cpu *c, const struct uop *u)
 bool h_fbld(struct cpu *c, const struct uop *u)
 {
     uint8_t b[10];
-    if (!x87_begin(c) || !seg_aligned(c, u->seg, c->s.r[R_T0], 8) ||
+    if (!x87_begin(c) || !seg_aligned(c, u->seg, c->s.r[R_T0], 8, ACC_READ) ||
         !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, sizeof b))
         return false;
     uint64_t v = 0;
@@ -205,7 +205,7 @@ static bool store_ten(struct cpu *c, const struct uop *u, struct fp *x, uint64_t
     put_le64(b, low);
     put_le16(b + 8, high);
     bool allowed = store_allowed(x);
-    if (allowed && (!seg_aligned(c, u->seg, c->s.r[R_T0], 8) ||
+    if (allowed && (!seg_aligned(c, u->seg, c->s.r[R_T0], 8, ACC_WRITE) ||
                     !seg_store_bytes(c, u->seg, c->s.r[R_T0], b, sizeof b)))
         return false;
     return store_done(c, u, x, allowed);

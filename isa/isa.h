@@ -123,7 +123,7 @@ enum { MK_NONE, MK_ANY, MK_REG, MK_MEM, MK_DIGIT, MK_DIGIT_REG, MK_DIGIT_MEM, MK
     X(FSGSBASE, 7, 1, 0, "fsgsbase") X(BMI1, 7, 1, 3, "bmi1") X(AVX2, 7, 1, 5, "avx2") \
     X(FDPX, 7, 1, 6, "fdp_excptn_only") \
     X(SMEP, 7, 1, 7, "smep") X(BMI2, 7, 1, 8, "bmi2") X(ERMS, 7, 1, 9, "erms") \
-    X(INVPCID, 7, 1, 10, "invpcid") X(RDSEED, 7, 1, 18, "rdseed") X(ADX, 7, 1, 19, "adx") \
+    X(INVPCID, 7, 1, 10, "invpcid") X(NOFCS, 7, 1, 13, "zero_fcs_fds") X(RDSEED, 7, 1, 18, "rdseed") X(ADX, 7, 1, 19, "adx") \
     X(SMAP, 7, 1, 20, "smap") X(CLFLUSHOPT, 7, 1, 23, "clflushopt") \
     X(CLWB, 7, 1, 24, "clwb") X(SHA, 7, 1, 29, "sha_ni") X(UMIP, 7, 2, 2, "umip") \
     X(RDPID, 7, 2, 22, "rdpid") X(XSAVEOPT, 0xd, 0, 0, "xsaveopt") \
