@@ -1,0 +1,142 @@
+/* Writes and checks memory, x87 registers and flags, and waits for one-shot timers, round after
+ * round: what a change of engines under a running guest must not disturb. A lost interrupt hangs
+ * it. Ends after 20 rounds, or with "go" on the command line when COM1 receives a character.
+ *
+ * kind: multiboot
+ * args: --mem 64M
+ * expect: rounds 0x14
+ * expect: nothing was disturbed
+ * status: 11
+ */
+#include "lib/guest.h"
+
+#define WORDS 1024 /* few: an emulating host runs less than a million instructions a second */
+
+static uint32_t memory[WORDS], copy[WORDS];
+static volatile uint32_t pit_fired, apic_fired, spurious;
+static uint64_t idt[256];
+static uint32_t errors;
+
+#define APIC(reg) (*(volatile uint32_t *)(0xfee00000 + (reg)))
+
+__asm__(".globl pit_entry, apic_entry, other_entry\n"
+        "pit_entry: pusha; incl pit_fired; mov $0x20, %al; outb %al, $0x20; popa; iret\n"
+        "apic_entry: incl apic_fired; movl $0, 0xfee000b0; iret\n"
+        "other_entry: incl spurious; iret\n");
+extern char pit_entry[], apic_entry[], other_entry[];
+
+static void gate(unsigned n, const char *entry)
+{
+    uint32_t at = (uint32_t)entry;
+    uint16_t cs;
+    __asm__("mov %%cs, %0" : "=r"(cs));
+    idt[n] = (at & 0xffff) | (uint64_t)cs << 16 | 0x8e00ull << 32 | (uint64_t)(at >> 16) << 48;
+}
+
+static inline uint8_t inb(uint16_t port)
+{
+    uint8_t v;
+    __asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
+    return v;
+}
+
+static void set_up(void)
+{
+    struct __attribute__((packed)) {
+        uint16_t limit;
+        uint32_t base;
+    } idtr = {sizeof idt - 1, (uint32_t)idt};
+    for (unsigned i = 0; i < 256; i++)
+        gate(i, other_entry);
+    gate(0x20, pit_entry);
+    gate(0x40, apic_entry);
+    __asm__ volatile("lidt %0" : : "m"(idtr));
+    outb(0x20, 0x11);
+    outb(0xa0, 0x11);
+    outb(0x21, 0x20);
+    outb(0xa1, 0x28);
+    outb(0x21, 4);
+    outb(0xa1, 2);
+    outb(0x21, 1);
+    outb(0xa1, 1);
+    outb(0x21, 0xfe);
+    outb(0xa1, 0xff);
+    APIC(0xf0) = 0x1ff;
+    APIC(0x350) = 0x700; /* LINT0: the 8259 pair */
+    APIC(0x3e0) = 0xb;   /* the timer, undivided */
+    APIC(0x320) = 0x40;
+}
+
+static void check(int ok, const char *what)
+{
+    if (ok)
+        return;
+    if (errors++ < 10) {
+        print("FAIL ");
+        print(what);
+        print("\r\n");
+    }
+}
+
+static uint32_t value(uint32_t i, uint32_t round)
+{
+    return (i + round * 0x9e3779b9) * 0x85ebca6b;
+}
+
+/* One-shots of both timers; asleep until both came. */
+static void timers(void)
+{
+    uint32_t pit = pit_fired + 1, apic = apic_fired + 1;
+    outb(0x43, 0x30);
+    outb(0x40, 0x00);
+    outb(0x40, 0x04); /* 0.86 ms */
+    APIC(0x380) = 500000;
+    for (;;) {
+        __asm__ volatile("cli");
+        if (pit_fired == pit && apic_fired == apic)
+            break;
+        __asm__ volatile("sti; hlt");
+    }
+    __asm__ volatile("sti");
+    check(pit_fired == pit && apic_fired == apic, "a timer fired twice");
+}
+
+static void one_round(uint32_t round, uint64_t *tsc)
+{
+    uint32_t from = (uint32_t)memory, to = (uint32_t)copy, n = WORDS, flags;
+    uint64_t now;
+    long double sum = 0;
+    for (uint32_t i = 0; i < WORDS; i++) {
+        check(round == 0 || memory[i] == value(i, round - 1), "memory");
+        memory[i] = value(i, round);
+    }
+    __asm__ volatile("cld; rep movsl" : "+S"(from), "+D"(to), "+c"(n) : : "memory");
+    for (uint32_t i = 0; i < WORDS; i++) {
+        check(copy[i] == value(i, round), "copy");
+        sum += i; /* lives in an x87 register all the while */
+    }
+    check(sum == (long double)WORDS * (WORDS - 1) / 2, "x87");
+    __asm__ volatile("push $0x200ad7; popf; std; pushf; pop %0; cld" : "=r"(flags));
+    check((flags & 0x200ed5) == 0x200ed5, "flags");
+    __asm__ volatile("rdtsc" : "=A"(now));
+    check(now >= *tsc, "the time-stamp counter went back");
+    *tsc = now;
+    timers();
+}
+
+void guest_main(uint32_t eax, uint32_t ebx)
+{
+    const uint32_t *info = (const uint32_t *)ebx;
+    int go = (info[0] & 4) && *(const char *)info[4] == 'g';
+    uint64_t tsc = 0;
+    uint32_t round = 0;
+    (void)eax;
+    set_up();
+    print("begin\r\n");
+    while (go ? !(inb(0x3fd) & 1) : round < 20)
+        one_round(round++, &tsc);
+    print_number("rounds", round);
+    print_number("spurious", spurious);
+    print(errors || spurious ? "disturbed\r\n" : "nothing was disturbed\r\n");
+    guest_exit(5);
+}
