@@ -150,6 +150,15 @@ bool gdb_event(struct gdb *g, enum machine_event event)
     return true;
 }
 
+bool gdb_over(struct gdb *g)
+{
+    struct gdb_remote *r = &g->remote;
+    if (g->fd < 0 || !r->triple || debug_paused(r->machine))
+        return false;
+    r->triple = false; /* it may have been reset */
+    return machine_triple(r->machine)->s.activity == ACT_SHUTDOWN;
+}
+
 void gdb_end_of_run(struct gdb *g, unsigned status)
 {
     if (g->fd >= 0)

@@ -24,6 +24,8 @@ bool gdb_open(struct gdb *g, const char *where, struct loop *loop, struct err *e
 void gdb_close(struct gdb *g);
 /* After each machine_run(): true if the event was for the debugger, and the machine is paused. */
 bool gdb_event(struct gdb *g, enum machine_event event);
+/* After it, too: gdb has looked at a triple fault, and lets go of it. */
+bool gdb_over(struct gdb *g);
 /* ishi ends. */
 void gdb_end_of_run(struct gdb *g, unsigned status);
 /* Is a debugger there? */

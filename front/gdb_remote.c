@@ -150,11 +150,6 @@ void gdb_exited(struct gdb_remote *g, unsigned status)
 
 void gdb_go(struct gdb_remote *g)
 {
-    if (g->triple) { /* nothing runs after a shutdown: what ishi does without a debugger */
-        gdb_answer(g, "W04");
-        g->kill(g->opaque);
-        return;
-    }
     g->running = true;
     if (debug_paused(g->machine))
         debug_resume(g->machine);
@@ -263,7 +258,7 @@ void gdb_begin(struct gdb_remote *g)
 {
     g->state = GDB_IDLE;
     g->out_size = 0;
-    g->no_ack = g->swbreak = g->hwbreak = g->physical = g->running = false;
+    g->no_ack = g->swbreak = g->hwbreak = g->physical = g->running = g->triple = false;
     g->cpu = 0;
     g->monitor = (struct monitor){
         .machine = g->machine, .print = print, .quit = quit, .screenshot = screenshot, .opaque = g};

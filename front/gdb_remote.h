@@ -43,7 +43,7 @@ struct gdb_remote {
     enum reg_set regs;
     bool no_ack, swbreak, hwbreak, physical;
     bool running;      /* gdb waits for a stop */
-    bool triple;       /* the machine shut down; running on ends it */
+    bool triple;       /* the machine shut down, and gdb was told */
     unsigned cpu;      /* that g, m … are about */
     int cpu_run;       /* that c and s are about; -1: all */
     unsigned sstep;    /* QEMU's bits */

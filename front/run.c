@@ -184,6 +184,8 @@ static int run(struct front *f)
         enum machine_event event = machine_run(f->machine, &e);
         if (gdb_event(&f->gdb, event))
             continue;
+        if (gdb_over(&f->gdb))
+            event = MACHINE_TRIPLE;
         switch (event) {
         case MACHINE_SLICE: break;
         case MACHINE_IDLE: wait = patience(f); break;
