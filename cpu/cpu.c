@@ -48,10 +48,10 @@ STATE_TABLE(cpu_state_table, "cpu", struct cpu_state,
             S(sysenter_cs), S(sysenter_esp), S(sysenter_eip), S(pat), S(tsc_offset), S(tsc_aux),
             S(misc_enable), S(spec_ctrl), S(mtrr_def), A(mtrr_fixed), A(mtrr_base), A(mtrr_mask),
             S(mcg_status), S(bios_sign), S(feature_control), A(fp_sig), A(fp_exp), S(fcw), S(fsw),
-            S(fop), S(ftw), T(fp_unused), S(fcs), S(fds), S(mxcsr), S(fip), S(fdp),
-            S(icount), STATE_BLOB(struct cpu_state, v), T(vt), S(monitor_addr), S(activity),
-            S(shadow), S(nmi_blocked), S(nmi_pending), S(init_pending), S(sipi_pending),
-            S(sipi_vector), S(stepping), T(mode_unused), S(pending_db), S(shadow_at));
+            S(fop), S(ftw), T(fp_unused), S(fcs), S(fds), S(mxcsr), S(fip), S(fdp), S(icount),
+            STATE_BLOB(struct cpu_state, v), T(vt), S(monitor_addr), S(activity), S(shadow),
+            S(nmi_blocked), S(nmi_pending), S(init_pending), S(sipi_pending), S(sipi_vector),
+            S(stepping), T(mode_unused), S(pending_db), S(shadow_at));
 
 void cpu_init(struct cpu *c, unsigned index, unsigned count, struct bus *bus, struct clock *clock,
               struct rng *rng, const struct log *log, const struct isa_features *features)

@@ -176,7 +176,8 @@ void seg_drop_inner(struct cpu *c)
         if (!(s->attr & SEG_P))
             s->sel = 0; /* a null selector keeps no RPL */
         else if (!conforming && SEG_DPL(s) < c->cpl)
-            *s = (struct seg){.base = cpu_long(c) ? s->base : 0}; /* as MOV of null: GS.base stays */
+            *s =
+                (struct seg){.base = cpu_long(c) ? s->base : 0}; /* as MOV of null: GS.base stays */
     }
 }
 

@@ -5,7 +5,8 @@ static bool hits(struct cpu *c, uint64_t la)
 {
     for (unsigned ctx = 0; ctx < TLB_CTX_COUNT; ctx++) {
         const struct tlb_entry *e = tlb_slot(c, ctx, la);
-        if (la - e->read < PAGE_SIZE || la - e->write < PAGE_SIZE || la - tlb_info_of(c, ctx, la)->exec < PAGE_SIZE)
+        if (la - e->read < PAGE_SIZE || la - e->write < PAGE_SIZE ||
+            la - tlb_info_of(c, ctx, la)->exec < PAGE_SIZE)
             return true;
     }
     return false;
