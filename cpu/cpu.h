@@ -352,6 +352,8 @@ struct cpu {
     const struct stops *stops; /* where a debugger wants to stop; NULL: nowhere */
     struct cpu_stop stop;
 
+    void *watcher; /* of whoever wraps the engine: its own */
+
     /* For people: the faults since the last one that was delivered whole, and where blocks began.
      */
     struct fault chain[FAULT_CHAIN];

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "front/commands.h"
+#include "front/compare_rules.h"
 
 struct own_option {
     const char *name, *arg, *text;
@@ -38,6 +39,24 @@ static bool set_engines(struct compare_options *c, const char *s, struct err *e)
                            i ? comma + 1 : first);
     }
     return true;
+}
+
+static bool set_with(struct compare_options *c, const char *s, struct err *e)
+{
+    c->with = s;
+    return true;
+}
+
+static bool set_grain(struct compare_options *c, const char *s, struct err *e)
+{
+    static const char *const names[] = {"insn", "block", "sync"};
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+        if (!strcmp(names[i], s)) {
+            c->grain = (enum witness_grain)i;
+            return true;
+        }
+    }
+    return err_set(e, ERR_INVALID, "--grain %s: give insn, block or sync", s);
 }
 
 static bool set_every(struct compare_options *c, const char *s, struct err *e)
@@ -76,8 +95,21 @@ static bool set_quiet(struct compare_options *c, const char *s, struct err *e)
     return true;
 }
 
+static bool set_rules(struct compare_options *c, const char *s, struct err *e)
+{
+    c->rules = true;
+    return true;
+}
+
 static const struct own_option table[] = {
     {"engines", "A,B", "Compares two machines in this process, on these engines.", set_engines},
+    {"with", "qemu|HOST:PORT|unix:PATH",
+     "Compares with a machine behind a gdb stub. qemu: ishi starts QEMU, as a CPU with memory.",
+     set_with},
+    {"grain", "insn|block|sync",
+     "With QEMU: compares its state before each instruction, each of its blocks, or only where "
+     "something is handed over. Default insn.",
+     set_grain},
     {"every", "N",
      "Instructions to the first comparison; the distance grows while nothing differs. Default "
      "10k.",
@@ -88,9 +120,10 @@ static const struct own_option table[] = {
      "elsewhere.",
      set_split},
     {"inject", "N",
-     "Changes a bit of the second machine after N instructions, to see that it is found.",
+     "Changes a bit of RBX in one machine after N instructions, to see that it is found.",
      set_inject},
     {"history", "N", "Instructions to show before a difference. Default 16.", set_history},
+    {"rules", NULL, "Prints what may differ from a machine behind a stub, and why.", set_rules},
     {"quiet", NULL, "Does not show what the guest prints.", set_quiet},
 };
 
@@ -171,6 +204,13 @@ int command_compare(int argc, char **argv)
     struct options o;
     struct err e = {0};
     bool done = false, ok = parse(&c, &argc, argv, &done, &e);
+    if (ok && c.rules) {
+        for (unsigned i = 0; i < RULE_COUNT; i++)
+            printf("%s%s%s\n        %s\n", compare_rules[i].name,
+                   compare_rules[i].insns ? ": " : "",
+                   compare_rules[i].insns ? compare_rules[i].insns : "", compare_rules[i].text);
+        return STATUS_OK;
+    }
     if (done)
         return STATUS_OK;
     if (ok) {
@@ -186,5 +226,5 @@ int command_compare(int argc, char **argv)
         fprintf(stderr, "ishi: %s\n", e.text);
         return STATUS_BAD;
     }
-    return compare_engines(&c, &o);
+    return c.with ? compare_stub(&c, &o) : compare_engines(&c, &o);
 }

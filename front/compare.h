@@ -7,16 +7,19 @@
 #define ISHI_FRONT_COMPARE_H
 
 #include "front/setup.h"
+#include "front/witness.h"
 
 struct compare_options {
     const struct engine *engine[2]; /* two engines; both NULL: the other side is a stub */
     const char *with;               /* a stub: qemu, HOST:PORT, unix:PATH */
+    enum witness_grain grain;       /* how often the state is looked at */
     uint64_t every;                 /* instructions to the first comparison */
     uint64_t steps;                 /* instructions to compare; 0: until the machine ends */
     uint64_t split;   /* the second machine runs at most so many instructions at once; 0: freely */
-    uint64_t inject;  /* after so many instructions a bit of the second machine is changed, to see
-                         that the comparison finds it; 0: never */
+    uint64_t inject;  /* after so many instructions a bit of a register is changed in the second
+                         machine, or in ishi beside a stub, to see that it is found; 0: never */
     unsigned history; /* instructions to show before the difference */
+    bool rules;       /* prints the rules and ends */
     bool quiet;       /* does not show what the guest prints */
 };
 
@@ -46,6 +49,8 @@ unsigned compare_machines(struct machine *a, struct machine *b, const char *name
 /* The instruction at the CPU's RIP as one line to stdout. */
 void compare_show_insn(struct machine *m, const char *prefix);
 
+/* Against what is behind a gdb stub. */
+int compare_stub(const struct compare_options *co, const struct options *o);
 int compare_engines(const struct compare_options *co, const struct options *o);
 
 #endif

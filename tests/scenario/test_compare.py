@@ -2,6 +2,7 @@
 import re
 
 import pytest
+from conftest import need
 
 
 @pytest.fixture
@@ -53,3 +54,49 @@ def test_what_is_not_right_is_said(piped, disk):
                         (("--engines", "interp,warp", disk), "no engine warp"), (("--every", "0", disk), "at least 1")]:
         status, text = compare(piped, *args)
         assert status == 2 and words in text, text
+
+
+@pytest.fixture
+def qemu():
+    need("qemu-system-x86_64")
+
+
+def test_qemu_agrees(piped, disk, qemu):
+    """SeaBIOS from the reset vector: real and protected mode, ports handed over, CPUID."""
+    status, text = compare(piped, "--with", "qemu", "--steps", "20k", disk)
+    assert status == 0, text
+    assert "20000 steps" in text and "no unexplained difference" in text
+    for rule in ("port", "cpuid", "power-on-fpu"):
+        assert re.search(rf"^  {rule} +[1-9]", text, re.M), text
+
+
+def test_qemu_agrees_by_blocks(piped, disk, qemu):
+    status, text = compare(piped, "--with", "qemu", "--steps", "20k", "--grain", "block", disk)
+    assert status == 0, text
+
+
+def test_qemu_finds_a_changed_register(piped, disk, qemu):
+    status, text = compare(piped, "--with", "qemu", "--steps", "20k", "--firmware", "none", "--inject", "1000", "--history", "3", disk)
+    assert status == 1, text
+    assert re.search(r"rbx +ishi \w+ +QEMU \w+ +before", text), text
+    assert text.count("0000:00007c") >= 3
+
+
+def test_rules_have_reasons(piped):
+    done = piped("compare", "--rules")
+    assert done.returncode == 0
+    assert "cpuid: cpuid" in done.stdout and "SDM 3A" in done.stdout
+
+
+@pytest.mark.long
+def test_qemu_agrees_on_xv6(piped, xv6, qemu):
+    done = piped("compare", "--quiet", "--with", "qemu", "--steps", "300k", "--firmware", "none", "--mem", "64M",
+                 "--ide", xv6 / "xv6.img", "--ide", xv6 / "fs.img", timeout=600)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.long
+def test_qemu_agrees_on_linux(piped, default_guest, qemu):
+    done = piped("compare", "--quiet", "--with", "qemu", "--steps", "1M", "--mem", "256M", default_guest / "vmlinuz",
+                 "--initrd", default_guest / "initrd.gz", "--append", "console=ttyS0", timeout=600)
+    assert done.returncode == 0, done.stdout

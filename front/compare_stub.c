@@ -1,0 +1,407 @@
+/* ishi beside a machine behind a gdb stub.
+ *
+ * The other machine is a CPU and memory; the devices are ishi's. The comparison is an engine that
+ * wraps the interpreter: it lets ishi execute one instruction after the other and keeps the state
+ * before each in a window. At an instruction that is ishi's alone (compare_rules.c) and before an
+ * interrupt, the other machine is sent after it: it executes the window's instructions, each state
+ * it shows on the way is compared, and at the end its registers and all memory that ishi wrote.
+ * Then ishi does the instruction, or takes the interrupt, and what that changed is handed over. So
+ * both take every interrupt and see every device at the same instruction.
+ *
+ * An interrupt may wait for a place that the other machine can be stopped at by a breakpoint: an
+ * address that the window does not have yet. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cpu/intr.h"
+#include "cpu/mem.h"
+#include "front/commands.h"
+#include "front/lockstep.h"
+
+#define FRESH_AT    8192 /* from here on the window ends at the next new address */
+#define LONG_REPEAT 500  /* iterations of a string instruction that are not worth logging */
+
+/* --- handing over ----------------------------------------------------------------------------- */
+
+static void give_page(struct lockstep *l, uint64_t paddr, const uint8_t *mine)
+{
+    uint8_t copy[PAGE_SIZE];
+    if (!witness_read(&l->w, paddr, copy, PAGE_SIZE, &l->e)) {
+        lockstep_stop(l);
+        return;
+    }
+    for (unsigned i = 0, k; i < PAGE_SIZE; i = k) {
+        k = i + 8;
+        if (!memcmp(mine + i, copy + i, 8))
+            continue;
+        while (k < PAGE_SIZE && memcmp(mine + k, copy + k, 8))
+            k += 8;
+        witness_write(&l->w, paddr + i, mine + i, k - i);
+    }
+}
+
+static void give_pages(struct lockstep *l, uint8_t *which)
+{
+    for (uint64_t i = 0; i < lockstep_pages(l); i++) {
+        if (which[i] && lockstep_visible(l, i))
+            give_page(l, i << PAGE_SHIFT, lockstep_visible(l, i));
+        which[i] = 0;
+    }
+}
+
+/* The area whose mapping the chipset changes. */
+static void give_low(struct lockstep *l)
+{
+    for (unsigned i = 0; i < LOW_PAGES; i++) {
+        bool writable;
+        uint64_t paddr = (uint64_t)(LOW_FIRST + i) << PAGE_SHIFT;
+        uint8_t *flags, *host = bus_page(l->bus, paddr, &writable, &flags);
+        if (host == l->low[i])
+            continue;
+        l->low[i] = host;
+        if (host)
+            give_page(l, paddr, host);
+    }
+}
+
+static void give_registers(struct lockstep *l, const struct snap *before)
+{
+    static const unsigned order[] = {SW_CR4, SW_CR3, SW_EFER, SW_CR0, SW_CR2};
+    struct snap after;
+    snap_take(&after, l->c);
+    for (unsigned i = 0; i < ARRAY_LEN(order); i++) {
+        if (after.w[order[i]] != before->w[order[i]])
+            witness_set(&l->w, &after, order[i]);
+    }
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        if (after.w[SW_SEL(i)] != before->w[SW_SEL(i)])
+            witness_set(&l->w, &after, SW_SEL(i));
+    }
+    for (unsigned i = SW_R; i <= SW_FLAGS; i++) {
+        if (after.w[i] != before->w[i])
+            witness_set(&l->w, &after, i);
+    }
+    if (after.w[SW_KGS] != before->w[SW_KGS])
+        witness_set(&l->w, &after, SW_KGS);
+}
+
+/* After ishi did something alone. */
+static void hand_over(struct lockstep *l, const struct snap *before, enum rule r)
+{
+    l->used[r]++;
+    if (r == RULE_PORT || r == RULE_DEVICE)
+        give_low(l);
+    if (lockstep_harvest(l, l->written))
+        give_pages(l, l->written);
+    give_registers(l, before);
+}
+
+/* --- the engine ------------------------------------------------------------------------------- */
+
+/* What was written between two runs came from devices. */
+static bool take_dma(struct lockstep *l)
+{
+    uint8_t *dma = xcalloc(lockstep_pages(l), 1);
+    bool ok = true;
+    if (lockstep_harvest(l, dma)) {
+        ok = lockstep_sync(l, dma);
+        l->used[RULE_DMA]++;
+        give_pages(l, dma);
+    }
+    free(dma);
+    return ok;
+}
+
+static bool is_new(struct lockstep *l, uint64_t la)
+{
+    return l->seen[(la ^ la >> SEEN_BITS) & ((1u << SEEN_BITS) - 1)] != la + 1;
+}
+
+static bool wants_interrupt(const struct cpu *c)
+{
+    bool shadow = c->s.shadow && c->s.shadow_at == c->s.icount;
+    return (c->request & (REQ_INIT | REQ_SIPI)) ||
+           ((c->request & REQ_NMI) && !c->s.nmi_blocked && !shadow) ||
+           ((c->request & REQ_INTR) && (c->s.rflags & EF_IF) && !shadow);
+}
+
+/* False: leave the run with *why. */
+static bool attend(struct lockstep *l, struct cpu *c, enum engine_exit *why)
+{
+    struct snap before;
+    bool halted = c->s.activity != ACT_RUN;
+    *why = ENGINE_REQUEST;
+    if (!halted &&
+        (!wants_interrupt(c) || (l->count && l->count < WINDOW - 1 && !is_new(l, lockstep_pc(c)))))
+        return true;
+    if (!lockstep_sync(l, NULL))
+        return false;
+    snap_take(&before, c);
+    *why = ENGINE_SHUTDOWN;
+    if (!cpu_interrupt(c))
+        return false;
+    *why = ENGINE_HALT;
+    if (c->s.activity != ACT_RUN)
+        return false;
+    hand_over(l, &before, RULE_INTERRUPT);
+    *why = ENGINE_REQUEST;
+    return !l->ended;
+}
+
+/* x87 state, LDTR and TR count from the first instruction that sets them. */
+static void learn(struct lockstep *l, const struct insn *in)
+{
+    static const char *const fpu[] = {"fninit", "frstor", "fnsave", "fxrstor", "xrstor"};
+    for (size_t i = 0; i < ARRAY_LEN(fpu) && !l->fpu_known; i++)
+        l->fpu_known = !strncmp(in->row->name, fpu[i], strlen(fpu[i]));
+    if (!strcmp(in->row->name, "ltr"))
+        l->system_known = true;
+}
+
+static void taint(struct lockstep *l, const struct insn *in)
+{
+    const struct isa_row *r = in->row;
+    if (r->flags_written & ~r->flags_read) /* what it may leave alone is read too */
+        l->undefined &= ~(r->flags_written & ~r->flags_read);
+    l->undefined |= r->flags_undefined;
+}
+
+/* The instruction at RIP. NULL: it can't be fetched, or is none. */
+static const struct insn *fetch(struct cpu *c, struct insn *in)
+{
+    uint8_t bytes[ISA_MAX_LEN];
+    size_t n = mmu_peek(c, lockstep_pc(c), bytes, sizeof bytes);
+    return isa_decode(in, bytes, n, c->key & KEY_CODE, &c->features) == ISA_OK ? in : NULL;
+}
+
+/* ishi's instruction alone; all iterations of a repeated one. */
+static enum engine_exit run_alone(struct lockstep *l, struct cpu *c, uint64_t end, enum rule r)
+{
+    struct snap before;
+    enum engine_exit why;
+    uint64_t rip = c->s.rip;
+    if (!lockstep_sync(l, NULL))
+        return ENGINE_REQUEST;
+    snap_take(&before, c);
+    do
+        why = soft_run(c, 1);
+    while (why == ENGINE_BUDGET && c->s.rip == rip && c->s.icount < end &&
+           !(c->request & (REQ_INTR | REQ_EXIT)));
+    l->steps++;
+    hand_over(l, &before, r);
+    return why;
+}
+
+/* Is the last position of the window a string instruction that is not done? */
+static bool amid_repeat(const struct lockstep *l, const struct cpu *c)
+{
+    const struct step *last = &l->window[l->count ? l->count - 1 : 0];
+    return l->count && last->repeats && last->s.w[SW_RIP] == c->s.rip && last->la == lockstep_pc(c);
+}
+
+static bool repeats(const struct insn *in)
+{
+    return in->rep && in->row->attr & (A_REP | A_REPZ);
+}
+
+static bool is_long_repeat(const struct cpu *c, const struct insn *in)
+{
+    uint64_t n = c->s.r[R_CX] & (in->asize == 8 ? ~0ull : BIT(8 * in->asize) - 1);
+    return repeats(in) && n > LONG_REPEAT;
+}
+
+/* One by itself: the other machine's states within it are neither logged nor compared. */
+static enum engine_exit run_long_repeat(struct lockstep *l, struct cpu *c, uint64_t end)
+{
+    uint64_t rip = c->s.rip;
+    enum engine_exit why;
+    if (!lockstep_sync(l, NULL))
+        return ENGINE_REQUEST;
+    lockstep_note(l);
+    l->window[0].repeats = true;
+    l->count = 1;
+    do
+        why = soft_run(c, 1);
+    while (why == ENGINE_BUDGET && c->s.rip == rip);
+    witness_log(&l->w, false);
+    bool ok = lockstep_sync(l, NULL);
+    witness_log(&l->w, true);
+    return ok ? why : ENGINE_REQUEST;
+}
+
+static enum engine_exit run_both(struct lockstep *l, struct cpu *c, const struct insn *in,
+                                 uint64_t end)
+{
+    uint64_t la = lockstep_pc(c), icount = c->s.icount, rip = c->s.rip;
+    bool more = amid_repeat(l, c);
+    if (!more && in && is_long_repeat(c, in))
+        return run_long_repeat(l, c, end);
+    if (!more && (l->count >= WINDOW || (l->count >= FRESH_AT && is_new(l, la))) &&
+        !lockstep_sync(l, NULL))
+        return ENGINE_REQUEST;
+    if (!more) {
+        lockstep_note(l);
+        l->window[l->count].repeats = in && repeats(in);
+    }
+    bool all = more || l->window[l->count].repeats;
+    enum engine_exit why;
+    do
+        why = soft_run(c, 1);
+    while (all && why == ENGINE_BUDGET && c->s.rip == rip && c->s.icount < end);
+    if (c->s.icount == icount)
+        return why;
+    l->seen[(la ^ la >> SEEN_BITS) & ((1u << SEEN_BITS) - 1)] = la + 1;
+    l->count += !more;
+    if (in) {
+        taint(l, in);
+        learn(l, in);
+    }
+    return why;
+}
+
+static bool enter(struct lockstep *l)
+{
+    struct snap s;
+    l->entered = true;
+    snap_take(&s, l->c);
+    for (unsigned i = 0; i < LOW_PAGES; i++) {
+        bool writable;
+        uint8_t *flags;
+        l->low[i] = bus_page(l->bus, (uint64_t)(LOW_FIRST + i) << PAGE_SHIFT, &writable, &flags);
+    }
+    lockstep_harvest(l, l->written);
+    memset(l->written, 0, lockstep_pages(l));
+    if (!l->w.ram)
+        return true;
+    for (uint64_t at = 0; at < WITNESS_RAM; at += PAGE_SIZE) {
+        bool writable;
+        uint8_t *flags, *host = bus_page(l->bus, at, &writable, &flags);
+        static const uint8_t zero[PAGE_SIZE];
+        if (host && memcmp(host, zero, PAGE_SIZE))
+            memcpy(l->w.ram + at, host, PAGE_SIZE);
+    }
+    l->system_known = s.w[SW_BASE(SEG_CS)] == 0xffff0000;
+    return witness_enter(&l->w, &s, &l->e) || lockstep_stop(l);
+}
+
+static enum engine_exit lockstep_run(struct cpu *c, uint64_t budget)
+{
+    struct lockstep *l = c->watcher;
+    uint64_t end = c->s.icount + budget;
+    enum engine_exit why = ENGINE_REQUEST;
+    if (l->ended || (!l->entered && !enter(l)) || !take_dma(l))
+        return ENGINE_REQUEST;
+    while (c->s.icount < end && !l->ended) {
+        struct insn in;
+        if (c->request & (REQ_EXIT | REQ_YIELD)) {
+            __atomic_fetch_and(&c->request, ~(uint32_t)(REQ_EXIT | REQ_YIELD), __ATOMIC_SEQ_CST);
+            break;
+        }
+        if (!attend(l, c, &why))
+            break;
+        if (l->o->inject && !l->injected && l->steps + l->count >= l->o->inject) {
+            l->injected = true;
+            c->s.r[R_BX] ^= BIT(3);
+        }
+        const struct insn *known = fetch(c, &in);
+        enum rule r = known ? rule_of_insn(l->by_row, c, known) : RULE_NONE;
+        uint32_t held = c->request & REQ_INTR;
+        uint64_t before = c->s.icount;
+        __atomic_fetch_and(&c->request, ~held, __ATOMIC_SEQ_CST);
+        why = r == RULE_NONE ? run_both(l, c, known, end) : run_alone(l, c, end, r);
+        cpu_request(c, held);
+        if (l->o->steps && l->steps + l->count >= l->o->steps && !amid_repeat(l, c)) {
+            lockstep_sync(l, NULL);
+            lockstep_stop(l);
+            break;
+        }
+        if (why != ENGINE_BUDGET && !(why == ENGINE_REQUEST && c->s.icount != before))
+            break;
+    }
+    lockstep_harvest(l, l->written);
+    return l->ended ? ENGINE_REQUEST : c->s.icount >= end ? ENGINE_BUDGET : why;
+}
+
+static bool join(struct cpu **cpus, unsigned n, struct err *e)
+{
+    soft_join(cpus, n);
+    return true;
+}
+
+static const struct engine lockstep_engine = {.name = "lockstep",
+                                              .text = "interpreter beside another machine",
+                                              .join = join,
+                                              .part = soft_part,
+                                              .run = lockstep_run};
+
+/* --- the command ------------------------------------------------------------------------------ */
+
+static void tell_rules(const struct lockstep *l)
+{
+    for (unsigned i = 1; i < RULE_COUNT; i++) {
+        if (l->used[i])
+            printf("  %-16s %10" PRIu64 "  %s\n", compare_rules[i].name, l->used[i],
+                   compare_rules[i].text);
+    }
+}
+
+static int run(struct lockstep *l)
+{
+    enum machine_event event;
+    struct err e = {0};
+    uint64_t start = host_now();
+    do
+        event = machine_run(l->side.machine, &e);
+    while (event == MACHINE_SLICE);
+    if (!l->ended && event != MACHINE_STOPPED)
+        lockstep_sync(l, NULL);
+    double s = (double)(host_now() - start) / 1e9;
+    printf("\nishi: against %s: %" PRIu64 " steps in %.1f s, %.0f a second, %" PRIu64
+           " hand-overs and other meetings; ",
+           l->w.name, l->steps, s, (double)l->steps / s, l->syncs);
+    if (l->e.code)
+        printf("%s\n", l->e.text);
+    else
+        printf(l->different ? "a difference\n" : "no unexplained difference\n");
+    printf("Rules used:\n");
+    tell_rules(l);
+    return l->different ? STATUS_DIFFERENT : l->e.code ? STATUS_HOST : STATUS_OK;
+}
+
+int compare_stub(const struct compare_options *co, const struct options *o)
+{
+    struct lockstep *l = xcalloc(1, sizeof *l);
+    struct options mine = *o;
+    struct err e = {0};
+    int status = STATUS_BAD;
+    l->o = co;
+    l->by_row = rules_by_row();
+    l->window = xcalloc(WINDOW + 2, sizeof *l->window);
+    mine.engine = &lockstep_engine;
+    bool ok = mine.cpus == 1 || err_set(&e, ERR_UNSUPPORTED, "compare --with takes one CPU");
+    ok = ok && (mine.mem <= PCI_HOLE ||
+                err_set(&e, ERR_UNSUPPORTED, "compare --with takes at most 3G of memory"));
+    ok = ok && compare_open(&l->side, &mine, !co->quiet, &e) &&
+         (strcmp(co->with, "qemu") ? witness_connect(&l->w, co->with, &e)
+                                   : witness_qemu(&l->w, co->grain, &e));
+    if (ok) {
+        l->c = machine_cpu(l->side.machine, 0);
+        l->c->watcher = l;
+        l->bus = machine_bus(l->side.machine);
+        l->written = xcalloc(lockstep_pages(l), 1);
+        l->ever = xcalloc(lockstep_pages(l), 1);
+        machine_stop_on_reboot(l->side.machine, true);
+        status = run(l);
+    } else {
+        fprintf(stderr, "ishi: %s\n", e.text);
+    }
+    witness_close(&l->w);
+    compare_close(&l->side);
+    free(l->by_row);
+    free(l->window);
+    free(l->written);
+    free(l->ever);
+    free(l);
+    return status;
+}

@@ -1,0 +1,69 @@
+/* What the two halves of a comparison with a stub share: compare_stub.c runs ishi and hands over,
+ * compare_follow.c sends the other machine after it and compares. */
+#ifndef ISHI_FRONT_LOCKSTEP_H
+#define ISHI_FRONT_LOCKSTEP_H
+
+#include "front/compare.h"
+#include "front/compare_rules.h"
+#include "front/witness.h"
+
+#define WINDOW    16384 /* instructions */
+#define SEEN_BITS 14
+#define LOW_PAGES 96 /* 0xa0000 to 0xfffff, whose mapping changes */
+#define LOW_FIRST 0xa0
+
+/* A place in the run: the state before an instruction. */
+struct step {
+    struct snap s;
+    uint64_t la;
+    uint32_t undefined; /* flags that mean nothing here */
+    uint8_t count, bytes[ISA_MAX_LEN];
+    bool repeats; /* stands for all iterations of a string instruction */
+};
+
+struct lockstep {
+    const struct compare_options *o;
+    struct compare_side side;
+    struct cpu *c;
+    struct bus *bus;
+    struct witness w;
+    uint8_t *by_row;
+    struct step *window;            /* WINDOW + 1 */
+    unsigned count;                 /* instructions in it; window[count] is where ishi is */
+    unsigned matched;               /* states of it that the other machine showed, during a run */
+    uint64_t seen[1u << SEEN_BITS]; /* linear address + 1 of instructions in the window */
+    uint32_t undefined;
+    bool fpu_known, system_known;
+    uint8_t *low[LOW_PAGES]; /* what the guest sees there */
+    uint8_t *written;        /* a byte a page of RAM: by the CPU since the last look */
+    uint8_t *ever;           /* the same since the start */
+    uint64_t steps, syncs, ever_checked, used[RULE_COUNT];
+    bool entered, injected, ended, different;
+    struct err e; /* why it ended, if the host failed */
+};
+
+/* The linear address of the next instruction. */
+static inline uint64_t lockstep_pc(const struct cpu *c)
+{
+    return cpu_64(c) ? c->s.rip : (uint32_t)(c->s.seg[SEG_CS].base + c->s.rip);
+}
+
+static inline uint64_t lockstep_pages(const struct lockstep *l)
+{
+    return l->bus->ram_size >> PAGE_SHIFT;
+}
+
+/* Ends the comparison; false. */
+bool lockstep_stop(struct lockstep *l);
+/* Fills window[count] from ishi's CPU. */
+void lockstep_note(struct lockstep *l);
+/* The other machine executes the window; then both stand at the same instruction, equal. `dma`: a
+ * byte a page, those that are about to be handed over; or NULL. False: the comparison ended. */
+bool lockstep_sync(struct lockstep *l, const uint8_t *dma);
+/* Notes which pages were written since the last call, in `to`, and begins anew. Returns how many.
+ */
+unsigned lockstep_harvest(struct lockstep *l, uint8_t *to);
+/* What the guest sees of a page of RAM, or NULL if it is hidden. */
+uint8_t *lockstep_visible(struct lockstep *l, uint64_t page);
+
+#endif
