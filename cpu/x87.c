@@ -19,7 +19,8 @@ bool x87_pending(struct cpu *c)
      * the instruction through with IGNNE# (SDM 3A 9.2.2). Here: it comes first if it can. */
     if (c->ferr)
         c->ferr(c->ferr_opaque, true);
-    if ((c->request & REQ_INTR) && (c->s.rflags & EF_IF) && !c->s.shadow)
+    bool shadow = c->s.shadow && c->s.shadow_at == cpu_icount(c);
+    if ((c->request & REQ_INTR) && (c->s.rflags & EF_IF) && !shadow)
         return cpu_fault(c, EXC_EXIT, NULL, 0, 0);
     return true;
 }
