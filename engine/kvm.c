@@ -1,4 +1,13 @@
-#include "engine/kvm.h"
+/* The engine on the host's own processor, by Linux's KVM.
+ *
+ * All chips stay ishi's own, the local APICs too: the kernel runs instructions and nothing else, so
+ * a machine can change between this engine and the others at any instruction boundary.
+ *
+ * Time: KVM counts no instructions. A run ends after a slice of host time, or at the next timer;
+ * s.icount advances by the share of the budget that this is, so it says nothing of the guest.
+ *
+ * What the kernel can't do (its emulator refuses an instruction, the A20 gate is shut, an INIT or a
+ * start-up IPI comes) our own CPU does. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,10 +20,12 @@
 #include "cpu/intr.h"
 #include "engine/kvm_vm.h"
 
-#define KICK         SIGRTMIN /* ends KVM_RUN at the end of a run */
-#define RUN_MIN_NS   50000u   /* the shortest run: with timers always due, a guest still gets on */
-#define SLICE_BUDGET 20000u   /* the instructions of a budget that a whole slice stands for */
-#define STREAK_MAX   22 /* after refusals in a row our own CPU runs up to 2^this instructions */
+#define KVM_SLICE_NS 1000000ull /* the longest run */
+#define KICK         SIGRTMIN   /* ends KVM_RUN at the end of a run */
+#define RUN_MIN_NS   50000u /* the shortest run: with timers always due, a guest still gets on */
+#define SLICE_BUDGET 20000u /* the instructions of a budget that a whole slice stands for */
+#define STREAK_MAX   22     /* after refusals in a row our own CPU runs up to 2^this instructions */
+#define EXACT        16     /* a budget below this is a wish for exactly that many instructions */
 #define TSS_ADDRESS  0xfeffd000u /* three pages that older Intel processors want for real mode … */
 #define MAP_ADDRESS  0xfeffc000u /* … and one for its page table; nothing of the board is there */
 
@@ -286,8 +297,9 @@ static enum engine_exit loop(struct kvm_vcpu *v, uint64_t budget)
 {
     struct cpu *c = v->c;
     enum engine_exit why = ENGINE_BUDGET;
-    /* An address line that is held low is nothing that the kernel knows; it never lasts. */
-    if (c->bus->a20_mask != ~0ull) {
+    /* An address line that is held low is nothing that the kernel knows, and it never lasts. Nor
+     * can it count instructions, or stop where a debugger wants. */
+    if (c->bus->a20_mask != ~0ull || c->stops || budget < EXACT) {
         kvm_store(v);
         return kvm_step(v, budget);
     }

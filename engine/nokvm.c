@@ -1,5 +1,5 @@
 /* Where there is no KVM: the engine says so. */
-#include "engine/engine.h"
+#include "engine/kvm_host.h"
 
 static bool join(struct cpu **cpus, unsigned n, struct err *e)
 {
@@ -14,3 +14,16 @@ const struct engine engine_kvm = {.name = "kvm",
                                   .part = part,
                                   .run = soft_run,
                                   .by_time = true};
+
+void kvm_probe(struct kvm_report *r, bool thorough)
+{
+    *r = (struct kvm_report){0};
+    err_set(&r->why_not, ERR_UNSUPPORTED, "KVM is for x86-64 Linux");
+}
+
+const struct engine *kvm_choose(const struct kvm_report *r, char *why, size_t size)
+{
+    if (size)
+        why[0] = 0;
+    return engine_at(0);
+}

@@ -9,6 +9,8 @@ static const struct command table[] = {
     {"run", "[OPTION…] [IMAGE]", "Boots IMAGE; the name may be left out.", command_run},
     {"compare", "[OPTION…] [IMAGE]",
      "Runs a machine beside another one and stops at the first difference.", command_compare},
+    {"probe", "[--json]", "Says what this host's KVM offers, and which engine auto takes, and why.",
+     command_probe},
 };
 
 const struct command *command_at(unsigned i)

@@ -75,10 +75,11 @@ static bool set_engine(struct options *o, const char *s, struct err *e)
     char names[80] = "auto";
     size_t n = strlen(names);
     const struct engine *x;
-    o->engine = strcmp(s, "auto") ? engine_find(s) : engine_at(0);
+    o->engine = strcmp(s, "auto") ? engine_find(s) : NULL;
     for (unsigned i = 0; (x = engine_at(i)) && n < sizeof names; i++)
         n += (size_t)snprintf(names + n, sizeof names - n, ", %s", x->name);
-    return o->engine || err_set(e, ERR_INVALID, "--engine %s: there are %s", s, names);
+    return o->engine || !strcmp(s, "auto") ||
+           err_set(e, ERR_INVALID, "--engine %s: there are %s", s, names);
 }
 
 static bool set_append(struct options *o, const char *s, struct err *e)
@@ -448,8 +449,7 @@ static const struct option *find(const char *name, size_t n)
 
 enum options_result options_parse(struct options *o, int argc, char **argv, struct err *e)
 {
-    *o = (struct options){.engine = engine_at(0),
-                          .mem = DEFAULT_MEM,
+    *o = (struct options){.mem = DEFAULT_MEM,
                           .cpus = 1,
                           .clock = CLOCK_HOST,
                           .debug_exit = 0x501,

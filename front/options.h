@@ -15,7 +15,7 @@ struct options {
     const char *image; /* positional; NULL: none */
     uint64_t mem;      /* bytes */
     unsigned cpus;
-    const struct engine *engine;
+    const struct engine *engine; /* NULL: auto */
     const char *cpu;
     const char *append, *initrd, *firmware, *rom;
     struct disk_option disk[MACHINE_DISKS];

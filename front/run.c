@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "cpu/explain.h"
+#include "engine/kvm_host.h"
 #include "front/commands.h"
 #include "front/console.h"
 #include "front/gdb.h"
@@ -23,6 +24,7 @@ struct front {
     struct screen_drawer drawer;
     struct gdb gdb;
     struct machine *machine;
+    char why[300]; /* that engine, if it was auto's choice */
     bool quit;
     bool draw; /* the screen is drawn in the terminal */
     uint64_t drawn_at;
@@ -124,10 +126,29 @@ static uint64_t patience(struct front *f)
 
 static void tell_engine(struct front *f)
 {
-    char text[120];
-    snprintf(text, sizeof text, "%s engine; Ctrl-A x quits, Ctrl-A h helps",
-             f->setup.config.engine->text);
+    char text[400];
+    snprintf(text, sizeof text, "engine %s, %s%s%s; Ctrl-A x quits, Ctrl-A h helps",
+             f->setup.config.engine->name, f->setup.config.engine->text, *f->why ? ": " : "",
+             f->why);
     note(f, text);
+}
+
+/* What `auto` is. A run that counts instructions needs an engine that does. */
+static bool choose_engine(struct front *f, struct err *e)
+{
+    struct options *o = &f->setup.options;
+    if (o->engine && o->engine->by_time && o->stop_after)
+        return err_set(e, ERR_INVALID, "--stop-after counts instructions, which engine %s can't",
+                       o->engine->name);
+    if (!o->engine && (o->clock == CLOCK_VIRTUAL || o->stop_after)) {
+        o->engine = engine_at(0);
+    } else if (!o->engine) {
+        struct kvm_report *r = xcalloc(1, sizeof *r);
+        kvm_probe(r, false);
+        o->engine = kvm_choose(r, f->why, sizeof f->why);
+        free(r);
+    }
+    return true;
 }
 
 static void tell_lines(struct front *f, const char *text)
@@ -245,7 +266,8 @@ int command_run(int argc, char **argv)
         return STATUS_BAD;
     case OPTIONS_RUN: break;
     }
-    if (!setup_open(&f->setup, &e) || !(f->machine = machine_new(&f->setup.config, &e))) {
+    if (!choose_engine(f, &e) || !setup_open(&f->setup, &e) ||
+        !(f->machine = machine_new(&f->setup.config, &e))) {
         note(f, e.text);
         clean_up(f);
         return STATUS_BAD;

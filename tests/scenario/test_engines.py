@@ -1,6 +1,8 @@
 """Engines as a person meets them: which one runs, why, and a change of them under a running guest."""
+import json
 import os
 import re
+import shutil
 import subprocess
 import time
 
@@ -59,3 +61,34 @@ def test_kvm_and_virtual_clock(guest):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
     assert done.returncode == 2
     assert "--clock virtual counts instructions, which engine kvm can't" in done.stdout
+
+
+def test_probe():
+    plain = subprocess.run([ISHI, "probe"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    parts = json.loads(subprocess.run([ISHI, "probe", "--json"], stdout=subprocess.PIPE, text=True, check=True).stdout)
+    assert parts["usable"] == plain.startswith("KVM        usable")
+    assert f"takes {parts['auto']}: {parts['why']}\n" in plain
+    assert parts["usable"] or parts["why_not"]
+    if parts["usable"]:
+        assert parts["instruction_ps"] > 0 and "fpu" in parts["features"]
+
+
+@needs_kvm
+def test_without_permission(guest):
+    """An ordinary user who may not open /dev/kvm is told what to do, and auto still runs the guest."""
+    if os.geteuid() != 0 or os.stat("/dev/kvm").st_mode & 0o006:
+        pytest.skip("needs root to become another user, and a /dev/kvm that not everyone may open")
+    shutil.copy(ISHI, "/tmp/ishi-nobody")
+    shutil.copy(guest, "/tmp/ishi-nobody.elf")
+    try:
+        def as_nobody(*args):
+            return subprocess.run(["/tmp/ishi-nobody", *args, "/tmp/ishi-nobody.elf"], user=65534, group=65534,
+                                  extra_groups=[], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True, timeout=60)
+        refused = as_nobody("--engine", "kvm")
+        assert refused.returncode == 2 and "usermod -aG kvm" in refused.stdout
+        fallen_back = as_nobody()
+        assert fallen_back.returncode == 11 and "nothing was disturbed" in fallen_back.stdout
+    finally:
+        os.remove("/tmp/ishi-nobody")
+        os.remove("/tmp/ishi-nobody.elf")
