@@ -202,6 +202,7 @@ void console_open(struct console *c, struct loop *loop)
     c->dev.opaque = c;
     c->tty = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &saved) == 0;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a disk beyond the limit of files' size: the write fails */
     if (c->tty) {
         struct termios t = saved;
         cfmakeraw(&t);

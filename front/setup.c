@@ -74,7 +74,11 @@ static bool open_firmware(struct setup *s, struct err *e)
     if (s->options.rom) {
         c->rom[0].name = s->options.rom;
         c->rom[0].data = load(s, s->options.rom, "option ROM", &c->rom[0].size, e);
-        return c->rom[0].data != NULL;
+        if (!c->rom[0].data)
+            return false;
+        if (c->rom[0].size < 3 || get_le16(c->rom[0].data) != 0xaa55)
+            return err_set(e, ERR_FORMAT, "%s is no option ROM: it doesn't begin with 55 aa",
+                           s->options.rom);
     }
     return true;
 }

@@ -1,9 +1,11 @@
 """Bad input: one clear line that says what, where and what to do; a status that is not 0; no hang."""
 import os
 import re
+import resource
+import subprocess
 
 import pytest
-from conftest import ROOT
+from conftest import ISHI, ROOT, need
 
 CASES = [
     (["--mem", "0", "x"], "--mem 0: at least 1M"),
@@ -20,6 +22,9 @@ CASES = [
     ([], "nothing to boot"),
     (["--serial", "carrier-pigeon", "x"], "not a place for a serial line"),
     (["--engine", "warp", "x"], "--engine warp"),
+    (["--rom", "/etc/passwd"], "no option ROM"),
+    (["--firmware", "/etc/passwd", "x"], "the BIOS has"),
+    (["--log", "all:/no/such/folder/x", "x"], "can't be written"),
 ]
 
 
@@ -79,6 +84,78 @@ def test_disk_that_cannot_be_written(piped, tmp_path):
     done = piped("--ide", image)
     assert "can't be written" in done.stderr and ",snapshot" in done.stderr
     assert done.returncode == 2
+
+
+def truncated_kernels(folder):
+    data = (folder / "vmlinuz").read_bytes()
+    return [data[:n] for n in (1000, 20000, len(data) // 2, len(data) - 20000)]
+
+
+def test_truncated_kernel(piped, default_guest, tmp_path):
+    image = tmp_path / "vmlinuz"
+    for data in truncated_kernels(default_guest):
+        image.write_bytes(data)
+        done = piped(image, timeout=20)
+        assert re.search("truncated|no bzImage", done.stderr), (len(data), done.stderr)
+        assert len(done.stderr.strip().splitlines()) == 1 and done.returncode == 2
+
+
+@pytest.mark.parametrize("mem,want", [("16M", "needs memory up to"), ("96M", "there is room for")])
+def test_initrd_larger_than_memory(piped, default_guest, tmp_path, mem, want):
+    initrd = tmp_path / "initrd"
+    with open(initrd, "wb") as f:
+        f.truncate(100 << 20)
+    done = piped(default_guest / "vmlinuz", "--initrd", initrd, "--mem", mem, timeout=20)
+    assert want in done.stderr and "--mem" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and done.returncode == 2
+
+
+# Writes the second disk's sector 4096 by the BIOS; ends with the BIOS's error code.
+WRITER = """
+        .code16
+        .globl start
+start:  xorw    %ax, %ax
+        movw    %ax, %ds
+        movw    %ax, %ss
+        movw    $0x7c00, %sp
+        movw    $packet, %si
+        movw    $0x4300, %ax
+        movb    $0x80, %dl
+        int     $0x13
+        movb    %ah, %al
+        movw    $0x501, %dx
+        outb    %al, %dx
+        hlt
+        .balign 4
+packet: .byte   16, 0, 1, 0
+        .word   0x7c00, 0
+        .quad   4096
+        .org    510
+        .word   0xaa55
+"""
+
+
+def test_full_host_disk(tmp_path):
+    """A write that the host refuses is an error of the guest's disk, and said once."""
+    need("clang", "ld.lld")
+    (tmp_path / "w.S").write_text(WRITER)
+    subprocess.run(["clang", "--target=i386-unknown-none", "-c", "-o", tmp_path / "w.o", tmp_path / "w.S"], check=True)
+    subprocess.run(["ld.lld", "-m", "elf_i386", "--oformat", "binary", "-Ttext", "0x7c00", "-e", "start",
+                    "-o", tmp_path / "floppy.img", tmp_path / "w.o"], check=True)
+    floppy, disk = tmp_path / "floppy.img", tmp_path / "disk.img"
+    floppy.write_bytes(floppy.read_bytes().ljust(1474560, b"\0"))
+    with open(disk, "wb") as f:
+        f.truncate(4 << 20)
+    ends = []
+    for limit in (1 << 20, resource.RLIM_INFINITY):
+        done = subprocess.run([str(ISHI), "--mem", "16M", "--ide", disk, floppy], stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        ends.append((done.returncode, done.stderr))
+    assert ends[1] == (1, ""), ends
+    code, told = ends[0]
+    assert code > 1 and code % 2 == 1, ends
+    assert "disk.img" in told and "too large" in told.lower() and len(told.strip().splitlines()) == 1, ends
 
 
 def test_disk_in_use(ishi, piped, tmp_path):
