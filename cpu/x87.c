@@ -409,23 +409,27 @@ bool h_f2xm1(struct cpu *c, const struct uop *u)
 
 /* ---- Two operands on the stack ---- */
 
-/* fn(ST(0), ST(1)) to ST(1), and a pop. */
-static bool binary_pop(struct cpu *c, const struct uop *u,
-                       struct f80 (*fn)(struct fp *x, struct f80 a, struct f80 b))
+typedef struct f80 binary_fn(struct fp *x, struct f80 a, struct f80 b);
+
+/* *r = fn(ST(0), ST(1)). Returns whether it is to be written. */
+static bool binary(struct cpu *c, const struct uop *u, binary_fn *fn, struct f80 *r)
 {
+    x87_note(c, u);
+    *r = F80_INDEFINITE;
+    if (x87_empty(c, 0) || x87_empty(c, 1))
+        return x87_stack_fault(c, u, false);
+    struct fp x = x87_context(c);
+    *r = fn(&x, x87_get(c, 0), x87_get(c, 1));
+    return x87_raise(c, u, &x);
+}
+
+/* To ST(1), and a pop. */
+static bool binary_pop(struct cpu *c, const struct uop *u, binary_fn *fn)
+{
+    struct f80 r;
     if (!x87_begin(c))
         return false;
-    x87_note(c, u);
-    struct f80 r = F80_INDEFINITE;
-    bool write;
-    if (x87_empty(c, 0) || x87_empty(c, 1)) {
-        write = x87_stack_fault(c, u, false);
-    } else {
-        struct fp x = x87_context(c);
-        r = fn(&x, x87_get(c, 0), x87_get(c, 1));
-        write = x87_raise(c, u, &x);
-    }
-    if (write) {
+    if (binary(c, u, fn, &r)) {
         x87_set(c, 1, r);
         x87_pop(c);
     }
@@ -454,19 +458,10 @@ bool h_fpatan(struct cpu *c, const struct uop *u)
 
 bool h_fscale(struct cpu *c, const struct uop *u)
 {
+    struct f80 r;
     if (!x87_begin(c))
         return false;
-    x87_note(c, u);
-    struct f80 r = F80_INDEFINITE;
-    bool write;
-    if (x87_empty(c, 0) || x87_empty(c, 1)) {
-        write = x87_stack_fault(c, u, false);
-    } else {
-        struct fp x = x87_context(c);
-        r = f80_scale(&x, x87_get(c, 0), x87_get(c, 1));
-        write = x87_raise(c, u, &x);
-    }
-    if (write)
+    if (binary(c, u, f80_scale, &r))
         x87_set(c, 0, r);
     return true;
 }

@@ -162,40 +162,33 @@ static inline bool store_fast(struct cpu *c, const struct uop *u, unsigned size,
     return true;
 }
 
-bool h_fst_m32(struct cpu *c, const struct uop *u)
+static inline __attribute__((always_inline)) bool store_float(struct cpu *c, const struct uop *u,
+                                                              unsigned size, unsigned frac)
 {
     if (!x87_begin(c))
         return false;
     if (UNLIKELY(x87_empty(c, 0)))
-        return store_missing(c, u, 4, fmt_indefinite(F32_FRAC));
+        return store_missing(c, u, size, fmt_indefinite(frac));
     uint64_t r;
-    unsigned bits = fast_narrow(c, &r, x87_get(c, 0), F32_FRAC);
+    unsigned bits = fast_narrow(c, &r, x87_get(c, 0), frac);
     if (LIKELY(bits != X87_SLOW))
-        return store_fast(c, u, 4, r, bits);
+        return store_fast(c, u, size, r, bits);
     struct fp x = x87_context(c);
-    f32 v = f80_to_f32(&x, x87_get(c, 0));
+    uint64_t v = size == 4 ? f80_to_f32(&x, x87_get(c, 0)) : f80_to_f64(&x, x87_get(c, 0));
     bool allowed = store_allowed(&x);
-    if (LIKELY(allowed) && !x87_store(c, u, 4, v))
+    if (LIKELY(allowed) && !x87_store(c, u, size, v))
         return false;
     return store_done(c, u, &x, allowed);
 }
 
+bool h_fst_m32(struct cpu *c, const struct uop *u)
+{
+    return store_float(c, u, 4, F32_FRAC);
+}
+
 bool h_fst_m64(struct cpu *c, const struct uop *u)
 {
-    if (!x87_begin(c))
-        return false;
-    if (UNLIKELY(x87_empty(c, 0)))
-        return store_missing(c, u, 8, fmt_indefinite(F64_FRAC));
-    uint64_t r;
-    unsigned bits = fast_narrow(c, &r, x87_get(c, 0), F64_FRAC);
-    if (LIKELY(bits != X87_SLOW))
-        return store_fast(c, u, 8, r, bits);
-    struct fp x = x87_context(c);
-    f64 v = f80_to_f64(&x, x87_get(c, 0));
-    bool allowed = store_allowed(&x);
-    if (LIKELY(allowed) && !x87_store(c, u, 8, v))
-        return false;
-    return store_done(c, u, &x, allowed);
+    return store_float(c, u, 8, F64_FRAC);
 }
 
 /* Ten bytes to memory, then the pop; `x` has what the conversion raised. */
@@ -247,52 +240,44 @@ static inline bool store_integer(struct cpu *c, const struct uop *u, struct fp *
     return store_done(c, u, x, allowed);
 }
 
-bool h_fist_m16(struct cpu *c, const struct uop *u)
+static inline int64_t to_integer(struct fp *x, struct f80 v, unsigned bits, enum fp_round round)
+{
+    return bits == 16   ? f80_to_i16(x, v, round)
+           : bits == 32 ? f80_to_i32(x, v, round)
+                        : f80_to_i64(x, v, round);
+}
+
+/* `bits` is known at each call. */
+static inline __attribute__((always_inline)) bool store_rounded(struct cpu *c, const struct uop *u,
+                                                                unsigned bits)
 {
     if (!x87_begin(c))
         return false;
     if (UNLIKELY(x87_empty(c, 0)))
-        return store_missing(c, u, 2, 0x8000);
+        return store_missing(c, u, bits / 8, 1ull << (bits - 1));
     struct fp x = x87_context(c);
     enum fp_round round = integer_round(&x, u);
     int64_t v;
-    unsigned raised = fast_integer(c, &v, x87_get(c, 0), 16, round);
+    unsigned raised = fast_integer(c, &v, x87_get(c, 0), bits, round);
     if (LIKELY(raised != X87_SLOW))
-        return store_fast(c, u, 2, (uint64_t)v, raised);
-    v = f80_to_i16(&x, x87_get(c, 0), round);
-    return store_integer(c, u, &x, 2, v);
+        return store_fast(c, u, bits / 8, (uint64_t)v, raised);
+    v = to_integer(&x, x87_get(c, 0), bits, round);
+    return store_integer(c, u, &x, bits / 8, v);
+}
+
+bool h_fist_m16(struct cpu *c, const struct uop *u)
+{
+    return store_rounded(c, u, 16);
 }
 
 bool h_fist_m32(struct cpu *c, const struct uop *u)
 {
-    if (!x87_begin(c))
-        return false;
-    if (UNLIKELY(x87_empty(c, 0)))
-        return store_missing(c, u, 4, 0x80000000);
-    struct fp x = x87_context(c);
-    enum fp_round round = integer_round(&x, u);
-    int64_t v;
-    unsigned raised = fast_integer(c, &v, x87_get(c, 0), 32, round);
-    if (LIKELY(raised != X87_SLOW))
-        return store_fast(c, u, 4, (uint64_t)v, raised);
-    v = f80_to_i32(&x, x87_get(c, 0), round);
-    return store_integer(c, u, &x, 4, v);
+    return store_rounded(c, u, 32);
 }
 
 bool h_fist_m64(struct cpu *c, const struct uop *u)
 {
-    if (!x87_begin(c))
-        return false;
-    if (UNLIKELY(x87_empty(c, 0)))
-        return store_missing(c, u, 8, 1ull << 63);
-    struct fp x = x87_context(c);
-    enum fp_round round = integer_round(&x, u);
-    int64_t v;
-    unsigned raised = fast_integer(c, &v, x87_get(c, 0), 64, round);
-    if (LIKELY(raised != X87_SLOW))
-        return store_fast(c, u, 8, (uint64_t)v, raised);
-    v = f80_to_i64(&x, x87_get(c, 0), round);
-    return store_integer(c, u, &x, 8, v);
+    return store_rounded(c, u, 64);
 }
 
 /* The packed BCD indefinite (SDM 1 4.7). */
