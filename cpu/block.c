@@ -32,6 +32,7 @@ struct block_cache {
     struct code_page *pages[PAGE_BUCKETS], *free_pages;
     struct block nowhere; /* what empty jump entries point at */
     struct block_stats stats;
+    struct block_hooks hooks;
     struct uop scratch[BLOCK_UOPS];
 };
 
@@ -178,16 +179,43 @@ static void count_lines(struct code_page *p)
 
 /* Links. */
 
-static void unlink_exit(struct block *b, unsigned which)
+static void unlink_exit(struct block_cache *k, struct block *b, unsigned which)
 {
     struct block_link *l = &b->link[which], **at;
     b->to[which] = NULL;
     if (!l->target)
         return;
+    if (b->code)
+        k->hooks.unlinked(k->hooks.opaque, b, which);
     for (at = &l->target->in; *at != l; at = &(*at)->next)
         ;
     *at = l->next;
     l->target = NULL;
+}
+
+void blocks_hook(struct block_cache *k, const struct block_hooks *h)
+{
+    k->hooks = *h;
+}
+
+void blocks_note_link(struct block *b, unsigned which, struct block *target)
+{
+    struct block_link *l = &b->link[which];
+    l->target = target;
+    l->next = target->in;
+    target->in = l;
+}
+
+void blocks_unlink(struct block_cache *k, struct block *b, unsigned which)
+{
+    unlink_exit(k, b, which);
+}
+
+void blocks_each(struct block_cache *k, void (*f)(void *opaque, struct block *b), void *opaque)
+{
+    for (unsigned i = 0; i < BUCKETS; i++)
+        for (struct block *b = k->bucket[i]; b; b = b->hash_next)
+            f(opaque, b);
 }
 
 /* Memory of `size` bytes, a multiple of GRAIN, or NULL. */
@@ -223,12 +251,14 @@ static void drop(struct block_cache *k, struct block *b)
     if (b->paddr2 != ~0ull)
         page_remove(k, b, 1);
     while (b->in)
-        unlink_exit(b->in->owner, (unsigned)(b->in - b->in->owner->link));
+        unlink_exit(k, b->in->owner, (unsigned)(b->in - b->in->owner->link));
     for (unsigned w = 0; w < 2; w++) {
-        unlink_exit(b, w);
+        unlink_exit(k, b, w);
         if (b->guard[w])
             bury(k, b->guard[w]);
     }
+    if (b->code)
+        k->hooks.dropped(k->hooks.opaque, b);
     k->stats.dropped++;
     bury(k, b);
 }
@@ -308,7 +338,7 @@ void blocks_link(struct cpu *c, struct block *b)
     if (!from || from->key != b->key || (b->key & KEY_SINGLE) || !b->kept || !from->kept ||
         !((b->key & KEY_FLAT_CS) || (b->key & KEY_CODE) == ISA_64))
         return;
-    unlink_exit(from, which);
+    unlink_exit(c->blocks, from, which);
     if (c->link_near && from->paddr2 == ~0ull && b->paddr2 == ~0ull) {
         from->to[which] = b;
     } else {
@@ -331,10 +361,7 @@ void blocks_link(struct cpu *c, struct block *b)
         g->stamp = stamp;
         from->to[which] = g;
     }
-    struct block_link *l = &from->link[which];
-    l->target = b;
-    l->next = b->in;
-    b->in = l;
+    blocks_note_link(from, which, b);
 }
 
 /* Making and finding. */

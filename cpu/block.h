@@ -53,6 +53,11 @@ struct block {
     struct block *guard[2]; /* of its exits, made when needed */
     uint32_t size;          /* of its memory */
     bool kept;              /* can be found again; else it is for one run */
+
+    /* Generated code (jit/). */
+    const void *code;      /* where it begins, or NULL */
+    struct jit_block *jit; /* what is known of it */
+    uint32_t runs;         /* so often the block was run without */
 };
 
 /* Where an indirect branch last went. */
@@ -92,6 +97,20 @@ void blocks_remap(struct block_cache *k);
 void blocks_drop_offset(struct block_cache *k, unsigned offset);
 /* Frees what is dead. Not while uops run. */
 void blocks_reclaim(struct block_cache *k);
+
+/* Who keeps generated code of the blocks is told when exit `which` of a block with code loses its
+ * link, and when such a block is dropped. */
+struct block_hooks {
+    void (*unlinked)(void *opaque, struct block *b, unsigned which);
+    void (*dropped)(void *opaque, struct block *b);
+    void *opaque;
+};
+void blocks_hook(struct block_cache *k, const struct block_hooks *h);
+/* Notes that exit `which` of b leads to `target`, until blocks_unlink() or the end of either. */
+void blocks_note_link(struct block *b, unsigned which, struct block *target);
+void blocks_unlink(struct block_cache *k, struct block *b, unsigned which);
+/* Calls f for every block that can be found. */
+void blocks_each(struct block_cache *k, void (*f)(void *opaque, struct block *b), void *opaque);
 
 struct block_stats {
     uint64_t lifted, dropped, flushes;

@@ -277,7 +277,9 @@ struct tlb;
 struct stops;
 struct block;
 struct block_cache;
+struct jit;
 struct jump_entry;
+struct uop;
 
 /* Where an indirect branch of generated code goes on. */
 #define JIT_JUMP_BITS 12
@@ -293,13 +295,15 @@ struct jit_cpu {
     uint64_t page;    /* linear address of the page whose code runs */
     int64_t left;     /* budget, while helpers run */
     int64_t limit;    /* s.icount at which `left` would be 0 */
-    const void *site; /* by which generated code was left */
-    uint64_t host_sp;
+    const void *site; /* by which generated code was left; NULL: by a fault */
+    const struct uop *resume; /* where the interpreter goes on instead of a fault */
+    struct jit *jit;
     uint64_t scratch[8];
     uint32_t mxcsr;   /* the host's own */
     uint8_t vec_live; /* the guest's vector registers and MXCSR are in the host's */
     uint8_t x87_live; /* the guest's x87 is in the host's */
     uint16_t unused;
+    uint64_t accesses, helpers; /* calls out of generated code */
     struct jit_jump jump[1u << JIT_JUMP_BITS];
 };
 

@@ -22,11 +22,10 @@ static uint32_t zsp(const struct lazy *l)
     return f;
 }
 
-uint32_t flags_arith(const struct cpu *c)
+static uint32_t flags_by(unsigned kind, struct lazy l)
 {
-    struct lazy l = lazy(c);
     uint64_t a, mask = l.msb | (l.msb - 1);
-    switch (c->s.cc_op >> 2) {
+    switch (kind) {
     case CC_ADD:
         a = (l.dst - l.src) & mask;
         return zsp(&l) | (l.dst < l.src ? F_C : 0) | (uint32_t)((a ^ l.src ^ l.dst) & F_A) |
@@ -35,7 +34,44 @@ uint32_t flags_arith(const struct cpu *c)
         a = (l.dst + l.src) & mask;
         return zsp(&l) | (a < l.src ? F_C : 0) | (uint32_t)((a ^ l.src ^ l.dst) & F_A) |
                ((a ^ l.src) & (a ^ l.dst) & l.msb ? F_O : 0);
-    case CC_LOGIC: return zsp(&l);
+    default: return zsp(&l);
+    }
+}
+
+static uint32_t by_recipe(const struct cpu *c)
+{
+    int32_t op = (int32_t)c->s.cc_op;
+    unsigned kind = op >> 9 & 7, bits = 8u << (op & 3);
+    uint64_t mask = ~0ull >> (64 - bits), a = c->s.r[op >> 12 & 31];
+    uint64_t src = op >> 17 & 1 ? (uint64_t)(op >> 18) : c->s.r[op >> 18 & 31];
+    if (kind == REC_CMP)
+        a -= src;
+    else if (kind == REC_TEST)
+        a &= src;
+    struct lazy l = {a & mask, src & mask, BIT(bits - 1)};
+    return flags_by(kind == REC_ADD                       ? CC_ADD
+                    : kind == REC_SUB || kind == REC_CMP ? CC_SUB
+                                                          : CC_LOGIC,
+                    l);
+}
+
+/* Neither of the kinds above CC_MIX is on the interpreter's way. */
+static uint32_t of_generated_code(const struct cpu *c)
+{
+    if (c->s.cc_op & CC_RECIPE)
+        return by_recipe(c);
+    if (c->s.cc_op >> 2 == CC_HOST)
+        return (uint32_t)(c->s.cc_src >> 8 & F_SZAPC) | (c->s.cc_src & 1 ? F_O : 0);
+    return (uint32_t)(c->s.rflags & F_OSZAPC);
+}
+
+uint32_t flags_arith(const struct cpu *c)
+{
+    struct lazy l = lazy(c);
+    switch (c->s.cc_op >> 2) {
+    case CC_ADD:
+    case CC_SUB:
+    case CC_LOGIC: return flags_by((unsigned)(c->s.cc_op >> 2), l);
     case CC_INC:
         return zsp(&l) | (uint32_t)(c->s.cc_src & F_C) | (l.dst & 0xf ? 0 : F_A) |
                (l.dst == l.msb ? F_O : 0);
@@ -43,7 +79,7 @@ uint32_t flags_arith(const struct cpu *c)
         return zsp(&l) | (uint32_t)(c->s.cc_src & F_C) | ((l.dst & 0xf) == 0xf ? F_A : 0) |
                (l.dst == l.msb - 1 ? F_O : 0);
     case CC_MIX: return zsp(&l) | (uint32_t)(c->s.cc_src & (F_C | F_A | F_O));
-    default: return (uint32_t)(c->s.rflags & F_OSZAPC);
+    default: return of_generated_code(c);
     }
 }
 
@@ -57,7 +93,7 @@ bool flags_carry(const struct cpu *c)
     case CC_INC:
     case CC_DEC:
     case CC_MIX: return c->s.cc_src & F_C;
-    default: return c->s.rflags & F_C;
+    default: return of_generated_code(c) & F_C;
     }
 }
 

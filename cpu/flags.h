@@ -17,8 +17,24 @@ enum cc_kind {
     CC_INC,   /* src = old CF */
     CC_DEC,   /* src = old CF */
     CC_MIX,   /* SF ZF PF of dst; src has CF, AF and OF at their places */
+    CC_HOST,  /* src: OF in bit 0, the others as LAHF gives them in bits 8 to 15 */
 };
 #define CC_NONE 0
+
+/* Generated code may leave the flags as a recipe instead: cc_op with CC_RECIPE says how to make
+ * them from general registers, which must not change before flags_settle(). Bits: 0..1 log2 of the
+ * size, 9..11 enum rec_kind, 12..16 register a, 17: src is the constant in 18..31 (signed), else
+ * register 18..22. */
+#define CC_RECIPE 0x100u
+
+enum rec_kind {
+    REC_NONE,
+    REC_ADD,   /* r[a] = x + src */
+    REC_SUB,   /* r[a] = x - src */
+    REC_LOGIC, /* r[a] is the result of a logical operation */
+    REC_CMP,   /* r[a] - src */
+    REC_TEST,  /* r[a] & src */
+};
 
 /* The six arithmetic flags at their places. */
 uint32_t flags_arith(const struct cpu *c);
@@ -43,6 +59,13 @@ static inline void flags_set_arith(struct cpu *c, uint32_t v)
 static inline void flags_sync(struct cpu *c)
 {
     if (c->s.cc_op != CC_NONE)
+        flags_set_arith(c, flags_arith(c));
+}
+
+/* Makes them independent of the general registers. */
+static inline void flags_settle(struct cpu *c)
+{
+    if (c->s.cc_op & CC_RECIPE)
         flags_set_arith(c, flags_arith(c));
 }
 

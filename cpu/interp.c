@@ -293,14 +293,8 @@ const struct uop_table uop_table = {{
 #undef X
 }};
 
-enum interp_leave interp_run(struct cpu *c, struct block *b)
+static enum interp_leave run(struct cpu *c, const struct uop *u)
 {
-    const struct uop *u = b->uops;
-    R(R_IP) = c->s.rip;
-    R(R_ZERO) = 0;
-    c->block = b;
-    c->link_from = NULL;
-    c->trail[c->trail_at++ & (TRAIL - 1)] = c->s.seg[SEG_CS].base + c->s.rip;
     while (u)
         u = uop_table.fn[u->op](c, u, c->tlb->e[c->tlb_ctx], &uop_table);
     c->block = NULL;
@@ -309,4 +303,25 @@ enum interp_leave interp_run(struct cpu *c, struct block *b)
         c->insn_index = 0;
     }
     return (enum interp_leave)c->leave;
+}
+
+enum interp_leave interp_run(struct cpu *c, struct block *b)
+{
+    R(R_IP) = c->s.rip;
+    R(R_ZERO) = 0;
+    c->block = b;
+    c->link_from = NULL;
+    c->trail[c->trail_at++ & (TRAIL - 1)] = c->s.seg[SEG_CS].base + c->s.rip;
+    return run(c, b->uops);
+}
+
+enum interp_leave interp_rest(struct cpu *c, struct block *b, const struct uop *u)
+{
+    uint64_t limit = c->limit;
+    c->block = b;
+    c->link_from = NULL;
+    c->limit = c->s.icount + b->insns; /* no other block will fit */
+    enum interp_leave r = run(c, u);
+    c->limit = limit;
+    return r;
 }

@@ -387,3 +387,38 @@ OP(JMP_R)
         return interp_segment_to(c, to);
     CHAIN_TO(to);
 }
+
+bool interp_access(struct cpu *c, const struct uop *u)
+{
+    unsigned op = u->op;
+    switch (op) {
+    case UOP_PUSH64: return push_slow(c, u, 8, R(u->a));
+    case UOP_PUSH32: return push_slow(c, u, 4, R(u->a));
+    case UOP_PUSHI64: return push_slow(c, u, 8, (uint64_t)u->imm);
+    case UOP_PUSHI32: return push_slow(c, u, 4, (uint64_t)u->imm);
+    case UOP_POP64: return pop_slow(c, u, 8);
+    case UOP_POP32: return pop_slow(c, u, 4);
+    case UOP_CALL64:
+    case UOP_CALLR64: return call_slow(c, u, 8);
+    case UOP_CALL32:
+    case UOP_CALLR32: return call_slow(c, u, 4);
+    case UOP_STW8:
+    case UOP_STW16:
+    case UOP_STW32:
+    case UOP_STW64:
+        if (!c->rmw)
+            return rmw_store_slow(c, u);
+        memcpy((char *)(uintptr_t)c->rmw, &R(u->a), u->size);
+        return true;
+    default: break;
+    }
+    if (op < UOP_ST8_B64)
+        return load_slow(c, u);
+    if (op < UOP_STI8_B64)
+        return store_slow(c, u, R(u->dst));
+    if (op < UOP_LDW8_B64)
+        return store_slow(c, u, (uint64_t)u->imm2);
+    if (op < UOP_STW8)
+        return rmw_slow(c, u);
+    return op < UOP_STV4_B64 ? loadv_slow(c, u) : storev_slow(c, u);
+}

@@ -267,59 +267,51 @@ void lift_help(struct lift *l)
 
 /* Flags. */
 
-/* What a uop does to the arithmetic flags. */
-struct effect {
-    uint32_t sets;  /* always */
-    uint32_t may;   /* perhaps, as a shift by CL */
-    uint32_t reads; /* to work */
-    bool has_quiet; /* there is a variant without flags */
-};
-
 static bool in_family(unsigned op, unsigned first, unsigned n)
 {
     return op - first < n;
 }
 
-static struct effect effect_of(const struct uop *u)
+struct uop_effect uop_effect(const struct uop *u)
 {
     unsigned op = u->op, v;
     if (in_family(op, UOP_ADD_R8, UOP_CMP_R8 - UOP_ADD_R8)) {
         v = (op - UOP_ADD_R8) / 16;
         uint32_t reads = v == ALU_ADC || v == ALU_SBB ? F_C : 0;
         if ((op - UOP_ADD_R8) & UOP_NOFLAGS)
-            return (struct effect){0, 0, reads, false};
-        return (struct effect){F_OSZAPC, 0, reads, true};
+            return (struct uop_effect){0, 0, reads, false};
+        return (struct uop_effect){F_OSZAPC, 0, reads, true};
     }
     if (in_family(op, UOP_CMP_R8, UOP_INC8 - UOP_CMP_R8))
-        return (struct effect){F_OSZAPC, 0, 0, false};
+        return (struct uop_effect){F_OSZAPC, 0, 0, false};
     if (in_family(op, UOP_INC8, UOP_ROL_R8 - UOP_INC8))
-        return (struct effect){F_OSZAP, 0, 0, false};
+        return (struct uop_effect){F_OSZAP, 0, 0, false};
     if (in_family(op, UOP_ROL_R8, UOP_SHL_R8 - UOP_ROL_R8)) {
         uint32_t reads = op >= UOP_RCL_R8 ? F_C : 0;
         if ((op - UOP_ROL_R8) & UOP_NOFLAGS)
-            return (struct effect){0, 0, reads, false};
+            return (struct uop_effect){0, 0, reads, false};
         bool sure = ((op - UOP_ROL_R8) & UOP_IMM) && !reads;
-        return (struct effect){sure ? F_C | F_O : 0, F_C | F_O, reads, true};
+        return (struct uop_effect){sure ? F_C | F_O : 0, F_C | F_O, reads, true};
     }
     if (in_family(op, UOP_SHL_R8, UOP_IMUL_R8 - UOP_SHL_R8)) {
         if ((op - UOP_SHL_R8) & UOP_NOFLAGS)
-            return (struct effect){0};
+            return (struct uop_effect){0};
         bool sure = (op - UOP_SHL_R8) & UOP_IMM;
-        return (struct effect){sure ? F_OSZAPC : 0, F_OSZAPC, 0, true};
+        return (struct uop_effect){sure ? F_OSZAPC : 0, F_OSZAPC, 0, true};
     }
     if (in_family(op, UOP_IMUL_R8, UOP_BT_R8 - UOP_IMUL_R8)) {
         if ((op - UOP_IMUL_R8) & UOP_NOFLAGS)
-            return (struct effect){0};
-        return (struct effect){F_OSZAPC, 0, 0, true};
+            return (struct uop_effect){0};
+        return (struct uop_effect){F_OSZAPC, 0, 0, true};
     }
     if (in_family(op, UOP_BT_R8, UOP_COND - UOP_BT_R8))
-        return (struct effect){F_C, 0, 0, false};
+        return (struct uop_effect){F_C, 0, 0, false};
     if (in_family(op, UOP_COND, UOP_CMOV16 - UOP_COND))
-        return (struct effect){0, 0, F_OSZAPC, false};
+        return (struct uop_effect){0, 0, F_OSZAPC, false};
     if (op == UOP_CALLQ)
-        return (struct effect){u->aux & F_OSZAPC, u->scale ? F_OSZAPC : 0, u->scale ? F_OSZAPC : 0,
+        return (struct uop_effect){u->aux & F_OSZAPC, u->scale ? F_OSZAPC : 0, u->scale ? F_OSZAPC : 0,
                                false};
-    return (struct effect){0};
+    return (struct uop_effect){0};
 }
 
 bool uop_observes(const struct uop *u)
@@ -339,7 +331,7 @@ const struct uop *lift_flag_setter(const struct lift *l)
 {
     for (unsigned i = l->count; i-- > 0;) {
         const struct uop *u = &l->out[i];
-        struct effect e = effect_of(u);
+        struct uop_effect e = uop_effect(u);
         bool calls = u->op == UOP_CALLQ || u->op == UOP_CALLF;
         if (u->op == UOP_HELP || (calls && (u->aux || u->scale)))
             return NULL;
@@ -364,13 +356,13 @@ static void remove_dead_flags(struct lift *l)
     unsigned kept = l->capacity;
     for (unsigned i = l->count; i-- > 0;) {
         struct uop u = l->out[i];
-        struct effect e = effect_of(&u);
+        struct uop_effect e = uop_effect(&u);
         if (in_family(u.op, UOP_INC8, 8) && !(live & F_C)) {
             quiet_step(&u, live & F_OSZAP);
-            e = effect_of(&u);
+            e = uop_effect(&u);
         } else if (in_family(u.op, UOP_INC8, 8) && !(live & F_OSZAP)) {
             quiet_step(&u, false);
-            e = effect_of(&u);
+            e = uop_effect(&u);
         }
         if (!(live & (e.sets | e.may)) && (e.sets | e.may)) {
             if (e.has_quiet) {

@@ -165,6 +165,16 @@ enum uop_cond {
 
 const char *uop_name(unsigned op);
 
+/* What a uop does to the arithmetic flags. Exits and helpers that look at everything are not
+ * described: see uop_observes(). */
+struct uop_effect {
+    uint32_t sets;  /* always */
+    uint32_t may;   /* perhaps, as a shift by CL */
+    uint32_t reads; /* to work */
+    bool has_quiet; /* there is a variant without flags */
+};
+struct uop_effect uop_effect(const struct uop *u);
+
 /* Can the uop fault, leave the block, or look at all the state? Flags stay alive before it. */
 bool uop_observes(const struct uop *u);
 /* Is it the last of a block? */

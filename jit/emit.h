@@ -65,15 +65,7 @@
 /* Host register of each enum reg, or J_NONE. */
 extern const uint8_t jit_home[R_COUNT];
 
-/* How the flags can be made anew: of a - b, or by the result of an operation. */
-enum rec_kind {
-    REC_NONE,
-    REC_ADD,   /* r[a] = x + src */
-    REC_SUB,   /* r[a] = x - src */
-    REC_LOGIC, /* r[a] is the result */
-    REC_CMP,   /* r[a] - src */
-    REC_TEST,  /* r[a] & src */
-};
+/* How the flags can be made anew; kind is an enum rec_kind. */
 struct flags_rec {
     uint8_t kind, lg; /* log2 of the size */
     uint8_t a, b;
@@ -103,27 +95,38 @@ struct jit_site {
 /* One exit of a compiled block. Offsets in the code memory. */
 struct jit_exit {
     uint32_t at;    /* the displacement of the jump that takes it */
-    uint32_t out;   /* where that goes when it is not linked or must save the flags */
-    uint32_t quick; /* where it may go when the flags need not be saved; 0: to the target itself */
-    uint32_t tail;  /* the displacement of the jump at the end of `out` */
+    uint32_t out;   /* where that goes when it is not linked, or must save the flags first */
+    uint32_t quick; /* far: where it may go when they need no saving; near: 0, to the target */
+    uint32_t tail;  /* the displacement of the jump at the end of `out` and `quick` */
     uint32_t away;  /* where that goes when it is not linked */
     uint32_t site;
-    uint8_t flags; /* enum exit_flags */
     uint32_t regs; /* guest registers in the recipe, as bits */
+    uint8_t flags; /* enum exit_flags */
 };
+/* How the flags are at an exit: in memory; there as a recipe; nowhere yet: `out` saves them. */
 enum exit_flags { EXIT_NONE, EXIT_MEM, EXIT_RECIPE, EXIT_SAVE };
 
 /* What is known of a compiled block; in the code memory, too. */
 struct jit_block {
     uint32_t entry, dead; /* its code; where its entry goes when it is dropped */
-    uint32_t writes;      /* guest registers written while old flags may still be looked at */
-    bool kills;           /* sets all flags before it reads any or ends; see `writes` */
+    /* Sets all flags before it reads any; until then it may write `writes` while they can still be
+     * looked at by a fault (`looks`). */
+    bool kills, looks;
+    uint32_t writes;
     struct jit_exit exit[2];
 };
 
-enum stub_kind { STUB_ACCESS, STUB_HELP, STUB_RESUME, STUB_EXIT, STUB_CODE };
+enum stub_kind {
+    STUB_ACCESS, /* interp_access(), then back */
+    STUB_RESUME, /* leave; the rest of the block is interpreted */
+    STUB_EXIT,   /* exit `which` */
+    STUB_ENTRY,  /* too little budget for the block */
+    STUB_FLAGS,  /* makes cc_* CC_HOST, then back */
+    STUB_HELP,   /* the helper, then back */
+    STUB_INDIRECT, /* leave, to c->next_rip */
+};
 #define STUB_JUMPS 4
-#define STUBS      640
+#define STUBS      800
 
 struct emit;
 typedef bool emit_fn(struct emit *e, const struct uop *u);
@@ -132,8 +135,9 @@ struct stub {
     uint32_t jump[STUB_JUMPS]; /* displacements that lead to it */
     uint32_t back;             /* where it goes on in the hot code; 0: nowhere */
     const struct uop *u;
+    bool save;             /* the flags must get to memory first */
     struct flags_where fl; /* on arrival */
-    /* Code after the call, before it goes back (or all of it, STUB_CODE): may be NULL. */
+    /* Code after the call, before it goes back; may be NULL. */
     void (*after)(struct emit *e, const struct uop *u);
 };
 
@@ -143,13 +147,15 @@ struct emit {
     struct jit *j;
     struct block *b;
     struct jit_block *jb;
-    unsigned i, n, skip; /* number of the uop, of uops, of uops done in advance */
-    unsigned ctx;        /* the TLB's set */
-    struct flags_where fl;
+    unsigned i, n, skip;          /* number of the uop, of uops, of uops done in advance */
+    unsigned ctx;                 /* the TLB's set */
+    struct flags_where fl, before; /* now, and at the uop's beginning */
     bool need[BLOCK_UOPS + 1];
     struct stub stub[STUBS];
     unsigned stubs;
     struct stub *access; /* of the access that e_resume() ends */
+    /* Offsets of the common code. */
+    uint32_t thunk_call, thunk_leave;
 };
 
 struct jit_native {
@@ -196,6 +202,9 @@ bool e_address(struct emit *e, const struct uop *u);
 /* The check of the address in J_X0: host address into J_X0; misses go to a new e->access. */
 void e_check(struct emit *e, const struct uop *u, unsigned size, bool write);
 
+/* The flags of CMP or TEST, log2 of whose size is lg. */
+void emit_flags_of(struct emit *e, const struct uop *u, bool test, bool imm, unsigned lg);
+
 /* Stubs and calls. */
 struct stub *e_stub(struct emit *e, enum stub_kind kind, const struct uop *u);
 void e_stub_jcc(struct emit *e, struct stub *s, enum x64_cond cond);
@@ -203,14 +212,26 @@ void e_stub_jmp(struct emit *e, struct stub *s);
 void e_call_helper(struct emit *e, const struct uop *u);
 /* All of the access by interp_access(). */
 void e_call_access(struct emit *e, const struct uop *u);
-/* The rest of the block is interpreted, from u's instruction on. */
+/* The rest of the block is interpreted, from u on. */
 void e_interpret(struct emit *e, const struct uop *u);
+/* Puts the flags into memory, if they are not there. Destroys J_X0. */
+void e_flags_to_memory(struct emit *e);
+/* Appends a site; its offset. */
+uint32_t e_site(struct emit *e, bool (*fn)(struct cpu *, const struct jit_site *), unsigned kind,
+                const struct uop *u, int32_t ahead);
+
+/* What sites call (jit.c). */
+bool jit_access(struct cpu *c, const struct jit_site *s);
+bool jit_help(struct cpu *c, const struct jit_site *s);
+bool jit_flags(struct cpu *c, const struct jit_site *s);
+
+/* Compiles b. False: no room. */
+bool emit_block(struct emit *e, struct block *b);
 
 /* The emitters, by file. */
-emit_fn emit_move, emit_lea, emit_alu, emit_compare, emit_step, emit_shift, emit_imul,
-    emit_bit_test, emit_cond, emit_cmov;
-emit_fn emit_load, emit_store, emit_store_i, emit_load_rmw, emit_store_rmw, emit_push, emit_pop;
-emit_fn emit_jump, emit_jcc, emit_fused, emit_jump_if, emit_call, emit_ret, emit_indirect,
-    emit_exit;
+emit_fn emit_nop, emit_move, emit_extend, emit_lea, emit_bswap, emit_alu, emit_compare, emit_step;
+emit_fn emit_shift, emit_imul, emit_bit_test, emit_cond, emit_cmov;
+emit_fn emit_load, emit_store, emit_load_rmw, emit_store_rmw, emit_push, emit_pop;
+emit_fn emit_jump, emit_jcc, emit_fused, emit_jump_if, emit_call, emit_ret, emit_indirect, emit_exit;
 
 #endif

@@ -16,15 +16,13 @@
 
 struct jit;
 
-/* Owns *m from now on. The blocks of k are its. */
-struct jit *jit_new(struct block_cache *k, const struct codemem *m);
+/* For CPUs that share one block cache. Owns *m from now on. To be freed before the blocks. */
+struct jit *jit_new(struct cpu **cpus, unsigned count, const struct codemem *m);
 void jit_free(struct jit *j);
 
 /* As interp_run(): from block b until there is a reason to leave; b's instructions fit what is left
  * to c->limit. */
 enum interp_leave jit_run(struct jit *j, struct cpu *c, struct block *b);
-/* As blocks_link(): the exit that generated code took last leads to b from now on. */
-void jit_link(struct jit *j, struct cpu *c, struct block *b);
 
 /* What left generated code, or called out of it. */
 #define JIT_EXITS(X)                                         \
@@ -46,8 +44,6 @@ struct jit_stats {
     uint64_t interpreted;           /* runs of blocks that had no code */
     uint64_t links, dropped, flushes;
     uint64_t exits[JIT_EXIT_COUNT];
-    uint64_t accesses; /* memory accesses that took the slow path */
-    uint64_t helpers;  /* calls of C helpers */
 };
 const struct jit_stats *jit_stats(const struct jit *j);
 

@@ -1,0 +1,554 @@
+/* Compiling a block: the walk over its uops, where flags are, stubs, exits. emit.h has the rules. */
+#include "jit/emit.h"
+
+/* clang-format off */
+const uint8_t jit_home[R_COUNT] = {
+    [R_AX] = RAX, [R_CX] = RCX, [R_DX] = RDX, [R_BX] = RBX,
+    [R_SP] = R10, [R_BP] = R11, [R_SI] = RSI, [R_DI] = RDI,
+    [R_8] = R8, [R_9] = R9, [R_10] = J_NONE, [R_11] = J_NONE,
+    [R_12] = J_NONE, [R_13] = J_NONE, [R_14] = J_NONE, [R_15] = J_NONE,
+    [R_T0] = R13, [R_T1] = J_NONE, [R_T2] = J_NONE, [R_T3] = J_NONE,
+    [R_T4] = J_NONE, [R_T5] = J_NONE, [R_T6] = J_NONE, [R_T7] = J_NONE,
+    [R_ZERO] = J_NONE, [R_IP] = J_NONE,
+};
+/* clang-format on */
+
+static bool in(unsigned op, unsigned first, unsigned end)
+{
+    return op >= first && op < end;
+}
+
+/* Registers. */
+
+/* Offset in its page of what is `off` bytes from the block's beginning. */
+static int64_t in_page(const struct emit *e, int64_t off)
+{
+    return (int64_t)(e->b->paddr & (PAGE_SIZE - 1)) + off;
+}
+
+void e_get(struct emit *e, unsigned host, unsigned r)
+{
+    if (r == R_ZERO) {
+        x_mov_ri(&e->a, host, 0);
+    } else if (r == R_IP) {
+        x_load(&e->a, 8, host, E_CPU(jit.page));
+        if (in_page(e, 0))
+            x_lea(&e->a, 8, host, xm(host, (int32_t)in_page(e, 0)));
+    } else if (jit_home[r] == J_NONE) {
+        x_load(&e->a, 8, host, e_slot(r));
+    } else if (jit_home[r] != host) {
+        x_mov_rr(&e->a, 8, host, jit_home[r]);
+    }
+}
+
+unsigned e_use(struct emit *e, unsigned r, unsigned scratch)
+{
+    if (jit_home[r] != J_NONE)
+        return jit_home[r];
+    e_get(e, scratch, r);
+    return scratch;
+}
+
+void e_put(struct emit *e, unsigned r, unsigned size, unsigned host)
+{
+    unsigned d = jit_home[r];
+    if (r == R_ZERO)
+        return;
+    if (d == J_NONE)
+        x_store(&e->a, size < 4 ? size : 8, e_slot(r), host);
+    else if (d != host || size == 4)
+        x_mov_rr(&e->a, size, d, host);
+}
+
+/* Flags. */
+
+/* cc_* from EFLAGS, which stay. */
+static void save_host(struct emit *e)
+{
+    x_mov_rr(&e->a, 8, J_X0, RAX);
+    x_setcc(&e->a, XC_O, RAX);
+    x_u8(&e->a, 0x9f); /* lahf */
+    x_store(&e->a, 4, E_CPU(s.cc_src), RAX);
+    x_mov_rr(&e->a, 8, RAX, J_X0);
+    x_store_i(&e->a, 8, E_CPU(s.cc_op), CC_HOST * 4);
+    e->fl.mem = e->fl.mem_host = true;
+    e->before.mem = e->before.mem_host = true;
+}
+
+/* EFLAGS from cc_* of CC_HOST. Adding 127 to AL overflows if it is 1. */
+static void restore_host(struct emit *e)
+{
+    x_mov_rr(&e->a, 8, J_X0, RAX);
+    x_load(&e->a, 4, RAX, E_CPU(s.cc_src));
+    x_alu_ri(&e->a, XA_ADD, 1, RAX, 127);
+    x_u8(&e->a, 0x9e); /* sahf */
+    x_mov_rr(&e->a, 8, RAX, J_X0);
+}
+
+/* op a, src with flags only; `a` is a host register or in memory. */
+static void compare_src(struct emit *e, unsigned op, unsigned size, unsigned host,
+                        const struct flags_rec *r)
+{
+    if (r->imm)
+        x_alu_ri(&e->a, op, size, host, r->v);
+    else if (jit_home[r->b] != J_NONE)
+        x_alu_rr(&e->a, op, size, host, jit_home[r->b]);
+    else
+        x_alu_rm(&e->a, op, size, host, e_slot(r->b));
+}
+
+/* EFLAGS by the recipe. Destroys J_X0 and J_X1. */
+static void by_recipe(struct emit *e, const struct flags_rec *r)
+{
+    unsigned size = 1u << r->lg, a;
+    switch (r->kind) {
+    case REC_LOGIC:
+        a = e_use(e, r->a, J_X0);
+        x_test_rr(&e->a, size, a, a);
+        break;
+    case REC_CMP: compare_src(e, XA_CMP, size, e_use(e, r->a, J_X0), r); break;
+    case REC_TEST:
+        a = e_use(e, r->a, J_X0);
+        if (r->imm)
+            x_test_ri(&e->a, size, a, r->v);
+        else if (jit_home[r->b] != J_NONE)
+            x_test_rr(&e->a, size, a, jit_home[r->b]);
+        else
+            x_test_mr(&e->a, size, e_slot(r->b), a);
+        break;
+    case REC_SUB: /* what it was before: result + src */
+        e_get(e, J_X0, r->a);
+        compare_src(e, XA_ADD, 8, J_X0, r);
+        compare_src(e, XA_CMP, size, J_X0, r);
+        break;
+    default:
+        e_get(e, J_X0, r->a);
+        compare_src(e, XA_SUB, 8, J_X0, r);
+        compare_src(e, XA_ADD, size, J_X0, r);
+    }
+}
+
+void e_flags_in(struct emit *e)
+{
+    struct flags_where *f = &e->fl;
+    if (f->host)
+        return;
+    if (f->rec.kind) {
+        by_recipe(e, &f->rec);
+    } else {
+        if (!f->mem_host) {
+            struct stub *s = e_stub(e, STUB_FLAGS, &e->b->uops[e->i]);
+            x_alu_mi(&e->a, XA_CMP, 4, E_CPU(s.cc_op), CC_HOST * 4);
+            e_stub_jcc(e, s, XC_NZ);
+            s->back = e->a.at;
+            f->mem_host = true;
+        }
+        restore_host(e);
+    }
+    f->host = true;
+}
+
+void e_flags_to_memory(struct emit *e)
+{
+    if (e->fl.mem)
+        return;
+    if (!e->fl.host)
+        by_recipe(e, &e->fl.rec);
+    save_host(e);
+}
+
+void e_clobber(struct emit *e)
+{
+    struct flags_where *f = &e->fl;
+    if (f->host && !f->mem && !f->rec.kind && e->need[e->i])
+        save_host(e);
+    f->host = false;
+    e->before.host = false;
+}
+
+static bool in_recipe(const struct flags_rec *rec, unsigned r)
+{
+    return rec->kind && (rec->a == r || (!rec->imm && rec->b == r));
+}
+
+void e_write(struct emit *e, unsigned r)
+{
+    struct flags_where *f = &e->fl;
+    if (!in_recipe(&f->rec, r))
+        return;
+    if (!f->mem && !f->host && e->need[e->i + 1])
+        e_flags_to_memory(e);
+    f->rec.kind = REC_NONE;
+}
+
+void e_flags_out(struct emit *e, struct flags_rec rec)
+{
+    e->fl = (struct flags_where){.host = true, .rec = rec};
+    if (rec.a >= R_ZERO || (!rec.imm && rec.b >= R_ZERO))
+        e->fl.rec.kind = REC_NONE;
+}
+
+/* Stubs. */
+
+struct stub *e_stub(struct emit *e, enum stub_kind kind, const struct uop *u)
+{
+    struct stub *s = &e->stub[e->stubs];
+    if (e->stubs + 1 < STUBS)
+        e->stubs++;
+    else
+        e->a.full = true;
+    *s = (struct stub){.kind = (uint8_t)kind, .u = u};
+    s->fl = kind == STUB_EXIT ? e->fl : e->before;
+    s->fl.host = kind == STUB_EXIT && e->fl.host;
+    s->save = !s->fl.mem && kind != STUB_FLAGS && (kind == STUB_EXIT || e->need[e->i]);
+    return s;
+}
+
+void e_stub_jcc(struct emit *e, struct stub *s, enum x64_cond cond)
+{
+    s->jump[s->jumps++] = x_jcc(&e->a, cond, e->a.at);
+}
+
+void e_stub_jmp(struct emit *e, struct stub *s)
+{
+    s->jump[s->jumps++] = x_jmp(&e->a, e->a.at);
+}
+
+/* Sites are data: they are put into the cold part, wherever code is being emitted. */
+static struct x64 *cold_of(struct emit *e)
+{
+    return e->cold.base ? &e->cold : &e->a;
+}
+
+uint32_t e_site(struct emit *e, bool (*fn)(struct cpu *, const struct jit_site *), unsigned kind,
+                const struct uop *u, int32_t ahead)
+{
+    struct x64 *a = cold_of(e);
+    struct jit_site s = {fn, u, e->b, 0, ahead, (uint8_t)kind, 0, 0};
+    static const uint8_t zeros[8];
+    x_bytes(a, zeros, -a->at & 7);
+    uint32_t at = a->at;
+    x_bytes(a, &s, sizeof s);
+    return at;
+}
+
+/* In hot or cold code: calls a site's function. */
+static void call_site(struct emit *e, uint32_t site)
+{
+    x_lea_at(&e->a, J_X0, site);
+    x_call(&e->a, e->thunk_call);
+}
+
+static void leave_by(struct emit *e, uint32_t site)
+{
+    x_lea_at(&e->a, J_X0, site);
+    x_jmp(&e->a, e->thunk_leave);
+}
+
+static int32_t insns(const struct emit *e)
+{
+    return e->b->insns;
+}
+
+/* The flags go to memory, if they must: for all that look at everything. After the call they are
+ * there, in whatever form. */
+static void before_call(struct emit *e)
+{
+    if (e->need[e->i])
+        e_flags_to_memory(e);
+    e->before = e->fl = (struct flags_where){.mem = true};
+}
+
+void e_call_helper(struct emit *e, const struct uop *u)
+{
+    before_call(e);
+    call_site(e, e_site(e, jit_help, JIT_EXIT_FAULT, u, insns(e)));
+}
+
+void e_call_access(struct emit *e, const struct uop *u)
+{
+    before_call(e);
+    call_site(e, e_site(e, jit_access, JIT_EXIT_FAULT, u, insns(e)));
+}
+
+void e_interpret(struct emit *e, const struct uop *u)
+{
+    if (e->need[e->i])
+        e_flags_to_memory(e);
+    leave_by(e, e_site(e, NULL, JIT_EXIT_RESUME, u, insns(e)));
+}
+
+/* An exit's cold half. `tail` jumps on, when linked. */
+static void exit_stub(struct emit *e, const struct stub *s)
+{
+    struct jit_exit *x = &e->jb->exit[s->which];
+    const struct uop *u = s->u;
+    struct jit_site *site;
+    int64_t to = in_page(e, s->which ? u->imm2 : u->next);
+    bool far = to < 0 || to >= PAGE_SIZE || e->b->paddr2 != ~0ull;
+    x->site = e_site(e, NULL, JIT_EXIT_UNLINKED, u, 0);
+    site = (struct jit_site *)(void *)(e->a.base + x->site);
+    x->out = e->a.at;
+    if (x->flags != EXIT_MEM) {
+        if (!e->fl.host)
+            by_recipe(e, &e->fl.rec);
+        save_host(e);
+    }
+    if (far) {
+        int64_t delta = to & ~(int64_t)(PAGE_SIZE - 1);
+        unsigned size = e->b->mask[s->which] == ~0ull ? 8 : 4;
+        x->quick = e->a.at;
+        x_load(&e->a, 8, J_X0, E_CPU(jit.stamp));
+        /* cmp r14, [rip + …] */
+        x_op(&e->a, 0, 8, 0x3b, J_X0, 0, 0, false);
+        x_u8(&e->a, (J_X0 & 7) << 3 | 5);
+        x_u32(&e->a, x->site + (uint32_t)offsetof(struct jit_site, stamp) - (e->a.at + 4));
+        uint32_t stale = x_jcc(&e->a, XC_NZ, e->a.at);
+        x_load(&e->a, size, J_X0, E_CPU(jit.page));
+        x_alu_ri(&e->a, XA_ADD, size, J_X0, delta);
+        x_store(&e->a, 8, E_CPU(jit.page), J_X0);
+        x->tail = x_jmp(&e->a, e->a.at);
+        if (!e->a.full)
+            x_patch(e->a.base, stale, e->a.at);
+        /* not linked: the page must be what it was */
+        x->away = e->a.at;
+    } else {
+        x->tail = x_jmp(&e->a, e->a.at);
+        x->away = e->a.at;
+    }
+    if (!e->a.full)
+        site->which = s->which;
+    leave_by(e, x->site);
+}
+
+static void emit_stub(struct emit *e, const struct stub *s)
+{
+    uint32_t at;
+    e->fl = s->fl;
+    e->before = s->fl;
+    if (s->kind == STUB_EXIT) {
+        exit_stub(e, s);
+        at = e->jb->exit[s->which].out;
+    } else {
+        uint32_t site =
+            s->kind == STUB_ACCESS  ? e_site(e, jit_access, JIT_EXIT_FAULT, s->u, insns(e))
+            : s->kind == STUB_HELP  ? e_site(e, jit_help, JIT_EXIT_FAULT, s->u, insns(e))
+            : s->kind == STUB_FLAGS ? e_site(e, jit_flags, JIT_EXIT_FAULT, s->u, insns(e))
+            : s->kind == STUB_INDIRECT ? e_site(e, NULL, JIT_EXIT_INDIRECT, s->u, 0)
+            : s->kind == STUB_ENTRY ? e_site(e, NULL, JIT_EXIT_ENTRY, s->u, insns(e))
+                                    : e_site(e, NULL, JIT_EXIT_RESUME, s->u, insns(e));
+        at = e->a.at;
+        if (s->save)
+            e_flags_to_memory(e);
+        if (s->kind == STUB_RESUME || s->kind == STUB_ENTRY || s->kind == STUB_INDIRECT) {
+            leave_by(e, site);
+        } else {
+            call_site(e, site);
+            if (s->after)
+                s->after(e, s->u);
+            x_jmp(&e->a, s->back);
+        }
+    }
+    for (unsigned i = 0; i < s->jumps && !e->a.full; i++)
+        x_patch(e->a.base, s->jump[i], at);
+}
+
+/* Before a block: what matters of the flags. */
+
+static bool is_exit(unsigned op)
+{
+    return op >= UOP_JMP;
+}
+
+static bool is_fused(unsigned op)
+{
+    return in(op, UOP_CMPJ_R8_B, UOP_CALL64);
+}
+
+static bool is_jcc(unsigned op)
+{
+    return op == UOP_JCC || in(op, UOP_JCC_SUB8_B, UOP_CMPJ_R8_B);
+}
+
+/* Reads flags, or keeps a part of the old ones. */
+static bool reads_flags(const struct uop *u)
+{
+    struct uop_effect f = uop_effect(u);
+    if (is_jcc(u->op) || u->op == UOP_HELP || u->op == UOP_X87 || u->op == UOP_CALLF)
+        return true;
+    return f.reads || ((f.sets | f.may) && f.sets != F_OSZAPC);
+}
+
+static bool kills_flags(const struct uop *u)
+{
+    return is_fused(u->op) || uop_effect(u).sets == F_OSZAPC;
+}
+
+static void find_needs(struct emit *e)
+{
+    const struct uop *uops = e->b->uops;
+    e->need[e->n] = true;
+    for (unsigned i = e->n; i-- > 0;) {
+        const struct uop *u = &uops[i];
+        struct uop_effect f = uop_effect(u);
+        bool reads = f.reads || is_jcc(u->op) || (uop_observes(u) && !is_fused(u->op));
+        e->need[i] = reads || (e->need[i + 1] && !kills_flags(u));
+    }
+}
+
+static uint32_t written_by(const struct uop *u)
+{
+    unsigned op = u->op;
+    uint32_t dst = (uint32_t)BIT(u->dst & 31);
+    if (in(op, UOP_PUSH64, UOP_POP64))
+        return BIT(R_SP);
+    if (op == UOP_POP64 || op == UOP_POP32)
+        return BIT(R_SP) | dst;
+    if (op == UOP_CALLQ)
+        return ~0u;
+    if (in(op, UOP_ST8_B64, UOP_LDW8_B64) || in(op, UOP_LDV4_B64, UOP_PUSH64))
+        return 0;
+    return dst;
+}
+
+static void describe(struct emit *e)
+{
+    struct jit_block *jb = e->jb;
+    uint32_t writes = 0;
+    for (unsigned i = 0; i < e->n; i++) {
+        const struct uop *u = &e->b->uops[i];
+        if (reads_flags(u) || (is_exit(u->op) && !is_fused(u->op)))
+            return;
+        if (uop_observes(u) && !is_fused(u->op)) {
+            jb->looks = true;
+            jb->writes = writes;
+        }
+        if (kills_flags(u)) {
+            jb->kills = true;
+            return;
+        }
+        writes |= written_by(u);
+    }
+}
+
+/* The block. */
+
+struct row {
+    uint16_t first, end;
+    emit_fn *emit;
+};
+static const struct row rows[] = {
+    {UOP_NOP, UOP_MOV_R8, emit_nop},
+    {UOP_MOV_R8, UOP_EXTH, emit_move},
+    {UOP_EXTH, UOP_LEA16, emit_extend},
+    {UOP_LEA16, UOP_BSWAP32, emit_lea},
+    {UOP_BSWAP32, UOP_ADD_R8, emit_bswap},
+    {UOP_ADD_R8, UOP_CMP_R8, emit_alu},
+    {UOP_CMP_R8, UOP_INC8, emit_compare},
+    {UOP_INC8, UOP_ROL_R8, emit_step},
+    {UOP_ROL_R8, UOP_IMUL_R8, emit_shift},
+    {UOP_IMUL_R8, UOP_BT_R8, emit_imul},
+    {UOP_BT_R8, UOP_COND, emit_bit_test},
+    {UOP_COND, UOP_CMOV16, emit_cond},
+    {UOP_CMOV16, UOP_LDZ8_B64, emit_cmov},
+    {UOP_LDZ8_B64, UOP_ST8_B64, emit_load},
+    {UOP_ST8_B64, UOP_LDW8_B64, emit_store},
+    {UOP_LDW8_B64, UOP_STW8, emit_load_rmw},
+    {UOP_STW8, UOP_LDV4_B64, emit_store_rmw},
+    {UOP_PUSH64, UOP_POP64, emit_push},
+    {UOP_POP64, UOP_HELP, emit_pop},
+    {UOP_JMP, UOP_JCC, emit_jump},
+    {UOP_JCC, UOP_JNZ, emit_jcc},
+    {UOP_JNZ, UOP_JCC_SUB8_B, emit_jump_if},
+    {UOP_JCC_SUB8_B, UOP_CMPJ_R8_B, emit_jcc},
+    {UOP_CMPJ_R8_B, UOP_CALL64, emit_fused},
+    {UOP_CALL64, UOP_RET64, emit_call},
+    {UOP_RET64, UOP_JMP_R, emit_ret},
+    {UOP_JMP_R, UOP_EXIT, emit_indirect},
+    {UOP_EXIT, UOP_GUARD, emit_exit},
+};
+
+static emit_fn *by_helper(const struct uop *u)
+{
+#define X(n) n,
+    static const struct jit_native *const tables[] = {JIT_NATIVES(X)};
+#undef X
+    for (unsigned i = 0; i < ARRAY_LEN(tables); i++)
+        for (const struct jit_native *n = tables[i]; n->helper; n++)
+            if (n->helper == u->helper)
+                return n->emit;
+    return NULL;
+}
+
+static bool is_help(unsigned op)
+{
+    return in(op, UOP_HELP, UOP_RAISE);
+}
+
+static void emit_uop(struct emit *e, const struct uop *u)
+{
+    emit_fn *f = NULL;
+    if (is_help(u->op))
+        f = by_helper(u);
+    else
+        for (unsigned i = 0; i < ARRAY_LEN(rows) && !f; i++)
+            if (in(u->op, rows[i].first, rows[i].end))
+                f = rows[i].emit;
+    e->before = e->fl;
+    if (f && f(e, u))
+        return;
+    if (is_help(u->op))
+        e_call_helper(e, u);
+    else if (in(u->op, UOP_LD, UOP_HELP))
+        e_call_access(e, u);
+    else
+        e_interpret(e, u);
+}
+
+static void align(struct x64 *a, unsigned to)
+{
+    while (a->at & (to - 1) && !a->full)
+        x_u8(a, 0x90);
+}
+
+bool emit_block(struct emit *e, struct block *b)
+{
+    static const struct jit_block none;
+    unsigned cpl = b->key >> KEY_CPL_SHIFT & 3;
+    struct stub *entry;
+    e->b = b;
+    e->stubs = e->skip = 0;
+    e->ctx = (cpl == 3 ? TLB_USER : TLB_SUPER) | (b->key & KEY_AC ? 1 : 0);
+    for (e->n = 1; !uop_exits(b->uops[e->n - 1].op); e->n++)
+        ;
+    find_needs(e);
+    align(&e->cold, 8);
+    e->jb = (struct jit_block *)(void *)(e->cold.base + e->cold.at);
+    x_bytes(&e->cold, &none, sizeof none);
+    if (e->cold.full)
+        return false;
+    describe(e);
+    align(&e->a, 16);
+    e->jb->entry = e->a.at;
+    e->i = 0;
+    e->before = e->fl = (struct flags_where){.mem = true};
+    entry = e_stub(e, STUB_ENTRY, b->uops);
+    x_alu_ri(&e->a, XA_SUB, 8, J_LEFT, b->insns);
+    e_stub_jcc(e, entry, XC_L);
+    for (e->i = 0; e->i < e->n; e->i += 1 + e->skip) {
+        e->skip = 0;
+        emit_uop(e, &b->uops[e->i]);
+    }
+    struct x64 hot = e->a;
+    e->a = e->cold;
+    e->cold.base = NULL;
+    e->jb->dead = e->a.at;
+    uint32_t site = e_site(e, NULL, JIT_EXIT_ENTRY, b->uops, 0);
+    e->jb->dead = e->a.at;
+    leave_by(e, site);
+    for (unsigned i = 0; i < e->stubs; i++)
+        emit_stub(e, &e->stub[i]);
+    e->cold = e->a;
+    e->a = hot;
+    return !e->a.full && !e->cold.full;
+}

@@ -1,0 +1,441 @@
+/* Emitters of memory accesses: the check against the TLB, loads, stores, the flat stack. */
+#include "jit/emit.h"
+
+#define TLB_FIELD(e, field)                                                       \
+    ((int32_t)(offsetof(struct cpu, tlb_space.e) + offsetof(struct tlb_entry, field) + \
+               (e)->ctx * TLB_SIZE * sizeof(struct tlb_entry)))
+
+static unsigned form_of(const struct uop *u)
+{
+    unsigned op = u->op;
+    if (op >= UOP_PUSH64)
+        return FORM_COUNT;
+    return (op - (op >= UOP_LDV4_B64 ? UOP_LDV4_B64 : UOP_LD)) % FORM_COUNT;
+}
+
+bool e_address(struct emit *e, const struct uop *u)
+{
+    unsigned form = form_of(u), a = X_NONE, b = X_NONE;
+    unsigned size = form == FORM_B32 || form == FORM_X32 ? 4 : 8;
+    int64_t imm = u->imm;
+    if (form == FORM_S)
+        return false;
+    if (u->a == R_IP)
+        imm += (int64_t)(e->b->paddr & (PAGE_SIZE - 1));
+    if (!x_fits32(imm) && (u->a != R_ZERO || u->b != R_ZERO))
+        return false;
+    if (u->a == R_IP)
+        x_load(&e->a, 8, a = J_X0, E_CPU(jit.page));
+    else if (u->a != R_ZERO)
+        a = e_use(e, u->a, J_X0);
+    if (u->b != R_ZERO)
+        b = e_use(e, u->b, J_X1);
+    if (a == X_NONE && b == X_NONE)
+        x_mov_ri(&e->a, J_X0, size == 4 ? (uint32_t)imm : (uint64_t)imm);
+    else if (b == X_NONE && !imm && size == 8 && a == J_X0)
+        ;
+    else if (b == X_NONE)
+        x_lea(&e->a, size, J_X0, xm(a, (int32_t)imm));
+    else
+        x_lea(&e->a, size, J_X0, xmi(a, b, u->scale, (int32_t)imm));
+    if (form == FORM_G)
+        x_alu_rm(&e->a, XA_ADD, 8, J_X0,
+                 e_cpu(offsetof(struct cpu, s.seg) + u->seg * sizeof(struct seg) +
+                       offsetof(struct seg, base)));
+    return true;
+}
+
+/* J_X0: linear address → offset in its page; J_X1: that of the TLB's entry. */
+static void look_up(struct emit *e, const struct uop *u, unsigned size, bool write)
+{
+    int32_t tag = write ? TLB_FIELD(e, write) : TLB_FIELD(e, read);
+    e->access = e_stub(e, STUB_ACCESS, u);
+    x_rorx(&e->a, 8, J_X1, J_X0, PAGE_SHIFT - 5);
+    x_alu_ri(&e->a, XA_AND, 4, J_X1, (TLB_SIZE - 1) << 5);
+    x_alu_rm(&e->a, XA_SUB, 8, J_X0, xmi(J_CTX, J_X1, 0, tag));
+    x_alu_ri(&e->a, XA_CMP, 8, J_X0, (int64_t)(PAGE_SIZE - size));
+    e_stub_jcc(e, e->access, XC_A);
+}
+
+void e_check(struct emit *e, const struct uop *u, unsigned size, bool write)
+{
+    look_up(e, u, size, write);
+    x_alu_rm(&e->a, XA_ADD, 8, J_X0, xmi(J_CTX, J_X1, 0, TLB_FIELD(e, host)));
+}
+
+/* Memory at register base + disp (64-bit, base at home): the address needs not be computed twice,
+ * so that the load has not to wait for the check. */
+static struct xmem at_base(struct emit *e, const struct uop *u, unsigned base, int32_t disp,
+                           unsigned size, bool write)
+{
+    if (disp)
+        x_lea(&e->a, 8, J_X0, xm(base, disp));
+    else
+        x_mov_rr(&e->a, 8, J_X0, base);
+    look_up(e, u, size, write);
+    x_load(&e->a, 8, J_X1, xmi(J_CTX, J_X1, 0, TLB_FIELD(e, addend)));
+    return xmi(base, J_X1, 0, disp);
+}
+
+static struct xmem operand(struct emit *e, const struct uop *u, unsigned size, bool write)
+{
+    if (form_of(u) == FORM_B64 && u->a < R_ZERO && jit_home[u->a] != J_NONE && x_fits32(u->imm))
+        return at_base(e, u, jit_home[u->a], (int32_t)u->imm, size, write);
+    e_address(e, u);
+    e_check(e, u, size, write);
+    return xm(J_X0, 0);
+}
+
+struct xmem e_read(struct emit *e, const struct uop *u, unsigned size)
+{
+    return operand(e, u, size, false);
+}
+
+struct xmem e_write_to(struct emit *e, const struct uop *u, unsigned size)
+{
+    return operand(e, u, size, true);
+}
+
+void e_resume(struct emit *e)
+{
+    e->access->back = e->a.at;
+}
+
+/* Can the check be made inline? */
+static bool inlined(const struct emit *e, const struct uop *u)
+{
+    int64_t imm = u->imm + (u->a == R_IP ? (int64_t)(e->b->paddr & (PAGE_SIZE - 1)) : 0);
+    return form_of(u) != FORM_S && (x_fits32(imm) || (u->a == R_ZERO && u->b == R_ZERO));
+}
+
+/* The scratch register that m leaves free. */
+static unsigned other(struct xmem m)
+{
+    return m.base == J_X0 ? J_X1 : J_X0;
+}
+
+bool emit_load(struct emit *e, const struct uop *u)
+{
+    static const struct {
+        uint16_t opcode;
+        uint8_t size, dst;
+    } kinds[] = {{0x0fb6, 1, 4}, {0x0fb7, 2, 4}, {0x8b, 4, 4},   {0x8b, 8, 8},
+                 {0x8a, 1, 1},   {0x8b, 2, 2},   {0x0fbe, 1, 4}, {0x0fbe, 1, 8},
+                 {0x0fbf, 2, 4}, {0x0fbf, 2, 8}, {0x63, 4, 8}};
+    unsigned k = (u->op - UOP_LD) / FORM_COUNT, d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d;
+    if (!inlined(e, u))
+        return false;
+    e_clobber(e);
+    e_write(e, u->dst);
+    struct xmem m = e_read(e, u, kinds[k].size);
+    x_rm(&e->a, kinds[k].dst, kinds[k].opcode, to, m);
+    if (d == J_NONE)
+        e_put(e, u->dst, kinds[k].dst < 4 ? kinds[k].dst : 8, to);
+    e_resume(e);
+    return true;
+}
+
+static void store_value(struct emit *e, struct xmem m, unsigned size, unsigned r)
+{
+    x_store(&e->a, size, m, e_use(e, r, other(m)));
+}
+
+static void store_constant(struct emit *e, struct xmem m, unsigned size, int64_t v)
+{
+    if (size == 8 && !x_fits32(v)) {
+        x_mov_ri(&e->a, other(m), (uint64_t)v);
+        x_store(&e->a, 8, m, other(m));
+    } else {
+        x_store_i(&e->a, size, m, v);
+    }
+}
+
+bool emit_store(struct emit *e, const struct uop *u)
+{
+    bool imm = u->op >= UOP_STI8_B64;
+    unsigned size = 1u << (u->op - (imm ? UOP_STI8_B64 : UOP_ST8_B64)) / FORM_COUNT;
+    if (!inlined(e, u))
+        return false;
+    e_clobber(e);
+    struct xmem m = e_write_to(e, u, size);
+    if (imm)
+        store_constant(e, m, size, u->imm2);
+    else
+        store_value(e, m, size, u->dst);
+    e_resume(e);
+    return true;
+}
+
+/* Read-modify-write: the check finds the host address, c->rmw keeps it. The slow path leaves it
+ * there, too, or the generated code altogether (jit_access). */
+bool emit_load_rmw(struct emit *e, const struct uop *u)
+{
+    unsigned lg = (u->op - UOP_LDW8_B64) / FORM_COUNT, size = 1u << lg, d = jit_home[u->dst];
+    unsigned to = d == J_NONE ? J_X0 : d;
+    if (!inlined(e, u))
+        return false;
+    e_clobber(e);
+    e_write(e, u->dst);
+    e_address(e, u);
+    e_check(e, u, size, true);
+    x_store(&e->a, 8, E_CPU(rmw), J_X0);
+    x_rm(&e->a, size == 8 ? 8 : 4, size == 1 ? 0x0fb6 : size == 2 ? 0x0fb7 : 0x8b, to,
+         xm(J_X0, 0));
+    if (d == J_NONE)
+        e_put(e, u->dst, 8, to);
+    e_resume(e);
+    return true;
+}
+
+bool emit_store_rmw(struct emit *e, const struct uop *u)
+{
+    x_load(&e->a, 8, J_X0, E_CPU(rmw));
+    store_value(e, xm(J_X0, 0), u->size, u->a);
+    return true;
+}
+
+/* The stack. */
+
+static struct xmem stack_at(struct emit *e, const struct uop *u, int32_t disp, unsigned size,
+                            bool write)
+{
+    if (size == 8)
+        return at_base(e, u, jit_home[R_SP], disp, 8, write);
+    x_lea(&e->a, 4, J_X0, xm(jit_home[R_SP], disp));
+    e_check(e, u, size, write);
+    return xm(J_X0, 0);
+}
+
+static void move_sp(struct emit *e, unsigned size, int64_t by)
+{
+    x_lea(&e->a, size, jit_home[R_SP], xm(jit_home[R_SP], (int32_t)by));
+}
+
+bool emit_push(struct emit *e, const struct uop *u)
+{
+    unsigned size = u->op == UOP_PUSH64 || u->op == UOP_PUSHI64 ? 8 : 4;
+    e_clobber(e);
+    e_write(e, R_SP);
+    struct xmem m = stack_at(e, u, -(int32_t)size, size, true);
+    if (u->op >= UOP_PUSHI64)
+        store_constant(e, m, size, u->imm);
+    else
+        store_value(e, m, size, u->a);
+    move_sp(e, size, -(int64_t)size);
+    e_resume(e);
+    return true;
+}
+
+bool emit_pop(struct emit *e, const struct uop *u)
+{
+    unsigned size = u->op == UOP_POP64 ? 8 : 4, d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d;
+    e_clobber(e);
+    e_write(e, R_SP);
+    e_write(e, u->dst);
+    struct xmem m = stack_at(e, u, 0, size, false);
+    x_load(&e->a, size, to, m);
+    if (u->dst != R_SP)
+        move_sp(e, size, size);
+    if (d == J_NONE)
+        e_put(e, u->dst, 8, to);
+    e_resume(e);
+    return true;
+}
+
+/* Pushes the address behind the block. */
+static void push_return(struct emit *e, const struct uop *u, unsigned size)
+{
+    struct xmem m = stack_at(e, u, -(int32_t)size, size, true);
+    unsigned v = other(m);
+    x_load(&e->a, 8, v, E_CPU(jit.page));
+    x_lea(&e->a, size, v, xm(v, (int32_t)((e->b->paddr & (PAGE_SIZE - 1)) + u->next)));
+    x_store(&e->a, size, m, v);
+    move_sp(e, size, -(int64_t)size);
+    e_resume(e);
+}
+
+/* Exits. */
+
+static bool recipe_fits(const struct flags_rec *r)
+{
+    return r->kind && (!r->imm || (r->v >= -(1 << 13) && r->v < 1 << 13));
+}
+
+/* The flags as exits want them: in memory, or noted there as a recipe, or nowhere. */
+static enum exit_flags settle(struct emit *e)
+{
+    const struct flags_rec *r = &e->fl.rec;
+    if (e->fl.mem)
+        return EXIT_MEM;
+    if (!recipe_fits(r))
+        return EXIT_SAVE;
+    uint32_t v = r->lg | CC_RECIPE | (uint32_t)r->kind << 9 | (uint32_t)r->a << 12 |
+                 (r->imm ? BIT(17) | (uint32_t)r->v << 18 : (uint32_t)r->b << 18);
+    x_store_i(&e->a, 8, E_CPU(s.cc_op), (int32_t)v);
+    return EXIT_RECIPE;
+}
+
+#define ALWAYS 16u
+static void leave_to(struct emit *e, const struct uop *u, unsigned which, unsigned cond,
+                     enum exit_flags flags)
+{
+    struct jit_exit *x = &e->jb->exit[which];
+    struct stub *s = e_stub(e, STUB_EXIT, u);
+    s->which = (uint8_t)which;
+    x->flags = (uint8_t)flags;
+    if (flags == EXIT_RECIPE) {
+        x->regs = (uint32_t)BIT(e->fl.rec.a);
+        if (!e->fl.rec.imm)
+            x->regs |= (uint32_t)BIT(e->fl.rec.b);
+    }
+    if (cond == ALWAYS)
+        e_stub_jmp(e, s);
+    else
+        e_stub_jcc(e, s, (enum x64_cond)cond);
+    x->at = s->jump[0];
+}
+
+bool emit_jump(struct emit *e, const struct uop *u)
+{
+    leave_to(e, u, 1, ALWAYS, settle(e));
+    return true;
+}
+
+static bool branch(struct emit *e, const struct uop *u, unsigned cond)
+{
+    enum exit_flags flags = settle(e);
+    leave_to(e, u, 1, cond, flags);
+    leave_to(e, u, 0, ALWAYS, flags);
+    return true;
+}
+
+bool emit_jcc(struct emit *e, const struct uop *u)
+{
+    e_flags_in(e);
+    return branch(e, u, u->aux);
+}
+
+bool emit_fused(struct emit *e, const struct uop *u)
+{
+    static const uint8_t cc[UC_COUNT] = {XC_B, XC_AE, XC_Z, XC_NZ, XC_BE, XC_A,
+                                         XC_S, XC_NS, XC_L, XC_GE, XC_LE, XC_G};
+    bool test = u->op >= UOP_TESTJ_R8_B;
+    unsigned v = u->op - (test ? UOP_TESTJ_R8_B : UOP_CMPJ_R8_B), variant = v / UC_COUNT;
+    emit_flags_of(e, u, test, variant & UOP_IMM, variant & 3);
+    return branch(e, u, cc[v % UC_COUNT]);
+}
+
+bool emit_jump_if(struct emit *e, const struct uop *u)
+{
+    bool zero = u->op == UOP_JZ;
+    if (u->a == R_ZERO) {
+        leave_to(e, u, zero, ALWAYS, settle(e));
+        return true;
+    }
+    e_clobber(e);
+    unsigned r = e_use(e, u->a, J_X0);
+    enum exit_flags flags = settle(e);
+    x_test_rr(&e->a, 8, r, r);
+    leave_to(e, u, 1, zero ? XC_Z : XC_NZ, flags);
+    leave_to(e, u, 0, ALWAYS, flags);
+    return true;
+}
+
+/* Goes on at the linear address in J_X0, by the CPU's table; not there: to `miss`. */
+static void dispatch(struct emit *e, struct stub *miss, unsigned sp_size, int64_t sp_by)
+{
+#define JUMP(field) \
+    xmi(J_CTX, J_X1, 0, (int32_t)(offsetof(struct cpu, jit.jump) + offsetof(struct jit_jump, field)))
+    _Static_assert(sizeof(struct jit_jump) == 32, "shifted by 5");
+    x_rorx(&e->a, 8, J_X1, J_X0, JIT_JUMP_BITS);
+    x_alu_rr(&e->a, XA_XOR, 4, J_X1, J_X0);
+    x_alu_ri(&e->a, XA_AND, 4, J_X1, (1 << JIT_JUMP_BITS) - 1);
+    x_shift_ri(&e->a, XS_SHL, 4, J_X1, 5);
+    x_alu_rm(&e->a, XA_CMP, 8, J_X0, JUMP(la));
+    e_stub_jcc(e, miss, XC_NZ);
+    x_load(&e->a, 8, J_X0, E_CPU(jit.stamp));
+    x_alu_rm(&e->a, XA_CMP, 8, J_X0, JUMP(stamp));
+    e_stub_jcc(e, miss, XC_NZ);
+    x_load(&e->a, 8, J_X0, JUMP(page));
+    x_store(&e->a, 8, E_CPU(jit.page), J_X0);
+    if (sp_by)
+        move_sp(e, sp_size, sp_by);
+    x_rm(&e->a, 4, 0xff, 4, JUMP(code)); /* jmp */
+#undef JUMP
+}
+
+bool emit_call(struct emit *e, const struct uop *u)
+{
+    unsigned size = u->op == UOP_CALL64 ? 8 : 4;
+    e_clobber(e);
+    e_write(e, R_SP);
+    push_return(e, u, size);
+    leave_to(e, u, 1, ALWAYS, settle(e));
+    return true;
+}
+
+bool emit_ret(struct emit *e, const struct uop *u)
+{
+    unsigned size = u->op == UOP_RET64 ? 8 : 4;
+    e_flags_to_memory(e);
+    e->before = e->fl;
+    e_clobber(e);
+    struct stub *miss = e_stub(e, STUB_RESUME, u);
+    struct xmem m = stack_at(e, u, 0, size, false);
+    e->access->kind = STUB_RESUME;
+    x_load(&e->a, size, J_X0, m);
+    dispatch(e, miss, size, size + u->imm);
+    return true;
+}
+
+/* JMP through a register; CALL likewise. The interpreter does what needs a check: a target that is
+ * not canonical is in no table. */
+bool emit_indirect(struct emit *e, const struct uop *u)
+{
+    unsigned size = u->op == UOP_CALLR64 ? 8 : u->op == UOP_CALLR32 ? 4 : u->size;
+    if (size == 2 || (u->op == UOP_JMP_R && u->aux))
+        return false;
+    e_flags_to_memory(e);
+    e->before = e->fl;
+    e_clobber(e);
+    struct stub *miss = e_stub(e, STUB_RESUME, u);
+    if (u->op == UOP_JMP_R) {
+        x_mov_rr(&e->a, size, J_X0, e_use(e, u->a, J_X0));
+        dispatch(e, miss, 0, 0);
+        return true;
+    }
+    if (size == 8) { /* must be seen to be canonical before the push */
+        e_get(e, J_X0, u->a);
+        x_mov_rr(&e->a, 8, J_X1, J_X0);
+        x_shift_ri(&e->a, XS_SHL, 8, J_X1, 16);
+        x_shift_ri(&e->a, XS_SAR, 8, J_X1, 16);
+        x_alu_rr(&e->a, XA_CMP, 8, J_X1, J_X0);
+        e_stub_jcc(e, miss, XC_NZ);
+    } else {
+        x_mov_rr(&e->a, 4, J_X0, e_use(e, u->a, J_X0));
+    }
+    x_store(&e->a, 8, E_CPU(jit.scratch), J_X0);
+    push_return(e, u, size);
+    x_load(&e->a, 8, J_X0, E_CPU(jit.scratch));
+    x_store(&e->a, 8, E_CPU(next_rip), J_X0);
+    dispatch(e, e_stub(e, STUB_INDIRECT, u), 0, 0);
+    return true;
+}
+
+/* To next_rip, which a helper has set; or else behind the block. */
+bool emit_exit(struct emit *e, const struct uop *u)
+{
+    e_flags_to_memory(e);
+    e->before = e->fl;
+    e_clobber(e);
+    if (u->aux) {
+        int32_t off = (int32_t)((e->b->paddr & (PAGE_SIZE - 1)) + u->next);
+        x_load(&e->a, 8, J_X0, E_CPU(jit.page));
+        x_lea(&e->a, e->b->mask[0] == ~0ull ? 8 : 4, J_X0, xm(J_X0, off));
+        x_store(&e->a, 8, E_CPU(next_rip), J_X0);
+    } else {
+        x_load(&e->a, 8, J_X0, E_CPU(next_rip));
+    }
+    dispatch(e, e_stub(e, STUB_INDIRECT, u), 0, 0);
+    return true;
+}

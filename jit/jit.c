@@ -1,0 +1,376 @@
+/* Running generated code: the way in and out, calls of C, links between blocks, the code memory. */
+#include "jit/jit.h"
+
+#include <stdlib.h>
+
+#include "jit/emit.h"
+
+#define HOT     12 /* runs of a block before it is compiled */
+#define SLICE   (1 << 16) /* instructions before requests of other threads are looked at */
+#define BLOCK_MAX (64u << 10) /* bytes that a block's code may take, hot or cold */
+
+struct jit {
+    struct codemem mem;
+    struct block_cache *blocks;
+    struct cpu *cpus[CPU_MAX];
+    unsigned count;
+    struct emit emit;
+    uint32_t start, split; /* offsets of the first hot and the first cold byte */
+    uint32_t enter;
+    bool full;
+    struct jit_stats stats;
+};
+
+const struct jit_stats *jit_stats(const struct jit *j)
+{
+    return &j->stats;
+}
+
+/* The common code. */
+
+static void move_registers(struct x64 *a, bool store)
+{
+    for (unsigned r = 0; r < R_ZERO; r++) {
+        if (jit_home[r] == J_NONE)
+            continue;
+        if (store)
+            x_store(a, 8, e_slot(r), jit_home[r]);
+        else
+            x_load(a, 8, jit_home[r], e_slot(r));
+    }
+    if (store)
+        x_store(a, 8, E_CPU(jit.left), J_LEFT);
+    else
+        x_load(a, 8, J_LEFT, E_CPU(jit.left));
+}
+
+static void push_pop(struct x64 *a, bool pop)
+{
+    static const uint8_t saved[] = {RBP, RBX, R12, R13, R14, R15};
+    for (unsigned i = 0; i < sizeof saved; i++) {
+        unsigned r = saved[pop ? sizeof saved - 1 - i : i];
+        x_op(a, 0, 4, (pop ? 0x58 : 0x50) | (r & 7), 0, 0, r, false);
+    }
+}
+
+static void common_code(struct jit *j)
+{
+    struct x64 *a = &j->emit.a;
+    j->enter = a->at; /* void (*)(struct cpu *c, const void *code) */
+    push_pop(a, false);
+    x_alu_ri(a, XA_SUB, 8, RSP, 8);
+    x_mov_rr(a, 8, J_CTX, RDI);
+    x_mov_rr(a, 8, J_X0, RSI);
+    move_registers(a, false);
+    x_rr(a, 4, 0xff, 4, J_X0); /* jmp */
+
+    j->emit.thunk_leave = a->at;
+    x_store(a, 8, E_CPU(jit.site), J_X0);
+    move_registers(a, true);
+    uint32_t out = a->at;
+    x_alu_ri(a, XA_ADD, 8, RSP, 8);
+    push_pop(a, true);
+    x_u8(a, 0xc3);
+
+    j->emit.thunk_call = a->at;
+    move_registers(a, true);
+    x_alu_ri(a, XA_SUB, 8, RSP, 8);
+    x_mov_rr(a, 8, RDI, J_CTX);
+    x_mov_rr(a, 8, RSI, J_X0);
+    x_rm(a, 4, 0xff, 2, xm(J_X0, offsetof(struct jit_site, fn)));
+    x_test_rr(a, 1, RAX, RAX);
+    uint32_t failed = x_jcc(a, XC_Z, a->at);
+    move_registers(a, false);
+    x_alu_ri(a, XA_ADD, 8, RSP, 8);
+    x_u8(a, 0xc3);
+    x_patch(a->base, failed, a->at);
+    x_alu_ri(a, XA_ADD, 8, RSP, 16);
+    x_store_i(a, 8, E_CPU(jit.site), 0);
+    x_jmp(a, out);
+    j->start = a->at;
+}
+
+/* Calls out of generated code. */
+
+/* Makes c what the interpreter would have it be before uop s->u. */
+static void arrive(struct cpu *c, const struct jit_site *s)
+{
+    c->block = s->block;
+    c->s.r[R_IP] = c->jit.page + (s->block->paddr & (PAGE_SIZE - 1));
+    c->s.icount = (uint64_t)(c->jit.limit - c->jit.left - s->ahead);
+    flags_settle(c);
+}
+
+static bool depart(struct cpu *c, const struct jit_site *s)
+{
+    c->jit.left = c->jit.limit - (int64_t)c->s.icount - s->ahead;
+    if (UNLIKELY(c->request || c->s.activity != ACT_RUN)) { /* no further block fits */
+        c->jit.left -= INT64_MAX / 4;
+        c->jit.limit -= INT64_MAX / 4;
+    }
+    return true;
+}
+
+bool jit_access(struct cpu *c, const struct jit_site *s)
+{
+    const struct uop *u = s->u;
+    arrive(c, s);
+    c->jit.accesses++;
+    if (!interp_access(c, u))
+        return false;
+    /* A device's register is read and written in two steps; the interpreter takes the second. */
+    if (u->op >= UOP_LDW8_B64 && u->op < UOP_STW8 && !c->rmw) {
+        c->jit.resume = u + 1;
+        return false;
+    }
+    return depart(c, s);
+}
+
+bool jit_help(struct cpu *c, const struct jit_site *s)
+{
+    const struct uop *u = s->u;
+    arrive(c, s);
+    c->jit.helpers++;
+    if (u->op == UOP_HELP)
+        interp_mark(c, u);
+    if (!u->helper(c, u)) {
+        if (u->op == UOP_CALLF)
+            interp_mark(c, u);
+        if (u->op != UOP_CALLQ)
+            return false;
+    }
+    return depart(c, s);
+}
+
+/* Brings the lazy flags to the one form that generated code reads. */
+bool jit_flags(struct cpu *c, const struct jit_site *s)
+{
+    uint32_t f = flags_arith(c);
+    c->s.cc_src = (f & F_SZAPC) << 8 | !!(f & F_O);
+    c->s.cc_op = CC_HOST * 4;
+    return true;
+}
+
+/* Links. */
+
+static void unlinked(void *opaque, struct block *b, unsigned which)
+{
+    struct jit *j = opaque;
+    const struct jit_exit *x = &b->jit->exit[which];
+    struct jit_site *s = (struct jit_site *)(void *)(j->mem.rw + x->site);
+    x_patch(j->mem.rw, x->at, x->out);
+    x_patch(j->mem.rw, x->tail, x->away);
+    s->stamp = 0;
+}
+
+static void dropped(void *opaque, struct block *b)
+{
+    struct jit *j = opaque;
+    j->mem.rw[b->jit->entry] = 0xe9;
+    x_patch(j->mem.rw, b->jit->entry + 1, b->jit->dead);
+    j->stats.dropped++;
+}
+
+static void link_exit(struct jit *j, struct cpu *c, struct block *b)
+{
+    struct block *from = c->link_from;
+    unsigned which = c->link_which;
+    c->link_from = NULL;
+    if (!from || !from->code || !b->code || from->key != b->key)
+        return;
+    const struct jit_exit *x = &from->jit->exit[which];
+    if (!x->at)
+        return;
+    bool far = x->quick, quick = x->flags == EXIT_MEM;
+    if (!far && b->paddr2 != ~0ull)
+        return; /* the second page may be mapped anew */
+    if (x->flags == EXIT_RECIPE)
+        quick = b->jit->kills && !(b->jit->writes & x->regs);
+    blocks_unlink(j->blocks, from, which);
+    uint32_t to = b->jit->entry;
+    if (far)
+        ((struct jit_site *)(void *)(j->mem.rw + x->site))->stamp = c->jit.stamp;
+    x_patch(j->mem.rw, x->tail, to);
+    x_patch(j->mem.rw, x->at, !quick ? x->out : far ? x->quick : to);
+    blocks_note_link(from, which, b);
+    j->stats.links++;
+}
+
+/* Code memory. */
+
+static void forget(void *opaque, struct block *b)
+{
+    struct jit *j = opaque;
+    if (!b->code)
+        return;
+    blocks_unlink(j->blocks, b, 0);
+    blocks_unlink(j->blocks, b, 1);
+    b->code = NULL;
+    b->jit = NULL;
+    b->runs = HOT / 2;
+}
+
+static void begin_anew(struct jit *j)
+{
+    struct emit *e = &j->emit;
+    e->a = (struct x64){.base = j->mem.rw, .at = j->start, .end = j->split};
+    e->cold = (struct x64){.base = j->mem.rw, .at = j->split, .end = (uint32_t)j->mem.size};
+    j->full = false;
+}
+
+/* Not while generated code runs. */
+static void flush(struct jit *j, struct cpu *c)
+{
+    c->link_from = NULL;
+    blocks_each(j->blocks, forget, j);
+    for (unsigned i = 0; i < j->count; i++)
+        memset(j->cpus[i]->jit.jump, 0xff, sizeof j->cpus[i]->jit.jump);
+    begin_anew(j);
+    j->stats.flushes++;
+}
+
+struct jit *jit_new(struct cpu **cpus, unsigned count, const struct codemem *m)
+{
+    struct jit *j = xcalloc(1, sizeof *j);
+    j->mem = *m;
+    j->blocks = cpus[0]->blocks;
+    j->count = count;
+    for (unsigned i = 0; i < count; i++) {
+        j->cpus[i] = cpus[i];
+        cpus[i]->jit.jit = j;
+        memset(cpus[i]->jit.jump, 0xff, sizeof cpus[i]->jit.jump);
+    }
+    j->split = (uint32_t)(m->size / 3) & ~63u;
+    begin_anew(j);
+    common_code(j);
+    blocks_hook(j->blocks, &(struct block_hooks){unlinked, dropped, j});
+    return j;
+}
+
+void jit_free(struct jit *j)
+{
+    for (unsigned i = 0; i < j->count; i++)
+        j->cpus[i]->jit.jit = NULL;
+    blocks_each(j->blocks, forget, j);
+    j->mem.free(&j->mem);
+    free(j);
+}
+
+static bool suits(const struct block *b)
+{
+    unsigned code = b->key & KEY_CODE;
+    return b->kept && b->key != KEY_DEAD && !(b->key & KEY_SINGLE) &&
+           (code == ISA_64 || (code == ISA_32 && (b->key & KEY_FLAT_CS)));
+}
+
+static bool compile(struct jit *j, struct block *b)
+{
+    struct emit *e = &j->emit;
+    struct x64 a = e->a, cold = e->cold;
+    if (a.end - a.at < BLOCK_MAX || cold.end - cold.at < BLOCK_MAX) {
+        j->full = true;
+        return false;
+    }
+    e->j = j;
+    if (!emit_block(e, b)) {
+        e->a = a;
+        e->cold = cold;
+        b->runs = 0; /* too long: try again some day */
+        return false;
+    }
+    b->jit = e->jb;
+    b->code = j->mem.rx + e->jb->entry;
+    j->stats.compiled++;
+    j->stats.uops += e->n;
+    j->stats.bytes += e->a.at - a.at;
+    return true;
+}
+
+/* The block that b's first byte begins: rip of its generated code. */
+static uint64_t rip_of(const struct cpu *c, const struct block *b)
+{
+    return c->jit.page + (b->paddr & (PAGE_SIZE - 1));
+}
+
+static enum interp_leave after_exit(struct jit *j, struct cpu *c, const struct jit_site *s)
+{
+    struct block *b = s->block;
+    uint64_t at = rip_of(c, b), to;
+    j->stats.exits[s->kind]++;
+    c->s.icount = (uint64_t)(c->jit.limit - c->jit.left - s->ahead);
+    c->link_from = NULL;
+    switch (s->kind) {
+    case JIT_EXIT_RESUME:
+        c->s.r[R_IP] = at;
+        c->s.r[R_ZERO] = 0;
+        if (interp_rest(c, b, s->u) == LEAVE_FAULT)
+            return LEAVE_FAULT;
+        c->link_from = NULL;
+        return LEAVE_NEXT;
+    case JIT_EXIT_INDIRECT: c->s.rip = c->next_rip; return LEAVE_NEXT;
+    case JIT_EXIT_ENTRY: c->s.rip = at; return LEAVE_NEXT;
+    default:
+        to = (at + (s->which ? (uint64_t)s->u->imm2 : s->u->next)) & b->mask[s->which];
+        c->s.rip = to;
+        c->link_from = b->key == KEY_DEAD ? NULL : b;
+        c->link_which = s->which;
+        return LEAVE_NEXT;
+    }
+}
+
+static enum interp_leave after_fault(struct jit *j, struct cpu *c)
+{
+    if (c->jit.resume) {
+        const struct uop *u = c->jit.resume;
+        c->jit.resume = NULL;
+        enum interp_leave r = interp_rest(c, c->block, u);
+        c->link_from = NULL;
+        return r;
+    }
+    j->stats.exits[JIT_EXIT_FAULT]++;
+    c->s.icount += c->insn_index;
+    c->insn_index = 0;
+    c->block = NULL;
+    return LEAVE_FAULT;
+}
+
+/* Makes b known to indirect branches. */
+static void note(struct cpu *c, const struct block *b)
+{
+    uint64_t la = c->s.rip;
+    struct jit_jump *e =
+        &c->jit.jump[(la ^ la >> JIT_JUMP_BITS) & ((1u << JIT_JUMP_BITS) - 1)];
+    *e = (struct jit_jump){la, c->jit.stamp, (uintptr_t)b->code, la & ~(uint64_t)(PAGE_SIZE - 1)};
+}
+
+enum interp_leave jit_run(struct jit *j, struct cpu *c, struct block *b)
+{
+    union {
+        const void *p;
+        void (*fn)(struct cpu *c, const void *code);
+    } enter = {.p = j->mem.rx + j->enter};
+    if (UNLIKELY(j->full))
+        flush(j, c);
+    if (!b->code && (!suits(b) || ++b->runs < HOT || !compile(j, b))) {
+        j->stats.interpreted++;
+        return interp_run(c, b);
+    }
+    if (c->link_from)
+        link_exit(j, c, b);
+    note(c, b);
+    uint64_t n = min_u64(c->limit - c->s.icount, SLICE);
+    c->jit.left = (int64_t)n;
+    c->jit.limit = (int64_t)(c->s.icount + n);
+    c->jit.page = c->s.rip & ~(uint64_t)(PAGE_SIZE - 1);
+    c->s.r[R_ZERO] = 0;
+    c->jit.resume = NULL;
+    c->trail[c->trail_at++ & (TRAIL - 1)] = c->s.seg[SEG_CS].base + c->s.rip;
+    enter.fn(c, b->code);
+    flags_settle(c);
+    const struct jit_site *s = c->jit.site;
+    if (!s)
+        return after_fault(j, c);
+    c->block = NULL;
+    c->insn_index = 0;
+    return after_exit(j, c, s);
+}
