@@ -14,7 +14,8 @@ struct codemem {
     void (*free)(struct codemem *m);
 };
 
-/* Fills *m with `size` bytes. False: the host has none. */
-typedef bool codemem_make(struct codemem *m, size_t size);
+/* Fills *m with `size` bytes. False: the host has none. Defined by the host's part (host/posix);
+ * the builds that have no JIT have none. */
+bool codemem_host(struct codemem *m, size_t size);
 
 #endif

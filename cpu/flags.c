@@ -49,9 +49,9 @@ static uint32_t by_recipe(const struct cpu *c)
     else if (kind == REC_TEST)
         a &= src;
     struct lazy l = {a & mask, src & mask, BIT(bits - 1)};
-    return flags_by(kind == REC_ADD                       ? CC_ADD
+    return flags_by(kind == REC_ADD                      ? CC_ADD
                     : kind == REC_SUB || kind == REC_CMP ? CC_SUB
-                                                          : CC_LOGIC,
+                                                         : CC_LOGIC,
                     l);
 }
 

@@ -23,8 +23,8 @@ enum interp_leave interp_run(struct cpu *c, struct block *b);
  * at the block's beginning, and r[R_IP] its address. */
 enum interp_leave interp_rest(struct cpu *c, struct block *b, const struct uop *u);
 
-/* A memory access (UOP_LDZ8_B64 … UOP_POP32, and the push of CALL64, CALL32) by the slow path, which
- * does any; c->block, r[R_IP] and s.icount as above. False: fault. */
+/* A memory access (UOP_LDZ8_B64 … UOP_POP32, and the push of CALL64, CALL32) by the slow path,
+ * which does any; c->block, r[R_IP] and s.icount as above. False: fault. */
 bool interp_access(struct cpu *c, const struct uop *u);
 
 struct uop_table;

@@ -309,8 +309,8 @@ struct uop_effect uop_effect(const struct uop *u)
     if (in_family(op, UOP_COND, UOP_CMOV16 - UOP_COND))
         return (struct uop_effect){0, 0, F_OSZAPC, false};
     if (op == UOP_CALLQ)
-        return (struct uop_effect){u->aux & F_OSZAPC, u->scale ? F_OSZAPC : 0, u->scale ? F_OSZAPC : 0,
-                               false};
+        return (struct uop_effect){u->aux & F_OSZAPC, u->scale ? F_OSZAPC : 0,
+                                   u->scale ? F_OSZAPC : 0, false};
     return (struct uop_effect){0};
 }
 

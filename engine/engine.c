@@ -3,6 +3,7 @@
 
 static const struct engine *const engines[] = {
     &engine_interp,
+    &engine_jit,
     &engine_kvm,
 };
 

@@ -43,6 +43,7 @@ const struct engine *engine_find(const char *name);
 const struct engine *engine_at(unsigned i);
 
 extern const struct engine engine_interp; /* our own CPU, by interpreting uops */
+extern const struct engine engine_jit;    /* our own CPU, by generated code */
 extern const struct engine engine_kvm;    /* the host's, by Linux's KVM */
 
 /* The functions of engine_interp, for tests that run a bare CPU. soft_join makes the CPUs share

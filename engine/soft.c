@@ -3,10 +3,10 @@
  * Exactness: a block runs only if all its instructions fit in the budget; the last few run one by
  * one, as KEY_SINGLE blocks. Events are looked at between blocks, when c->request or the activity
  * says so, which depends on the instruction stream alone. */
+#include "engine/soft.h"
 #include "cpu/block.h"
 #include "cpu/interp.h"
 #include "cpu/intr.h"
-#include "engine/engine.h"
 
 #define CODE_BYTES (32u << 20) /* of memory for translated code, touched as it is used */
 
@@ -94,7 +94,18 @@ static bool failed(struct cpu *c, uint32_t *extra, enum engine_exit *why)
     return true;
 }
 
-enum engine_exit soft_run(struct cpu *c, uint64_t budget)
+typedef enum interp_leave run_fn(struct cpu *c, struct block *b);
+
+/* How the interpreter runs: it follows links between blocks. */
+static inline enum interp_leave interpret(struct cpu *c, struct block *b)
+{
+    if (c->link_from)
+        blocks_link(c, b);
+    return interp_run(c, b);
+}
+
+static inline __attribute__((always_inline)) enum engine_exit run(struct cpu *c, uint64_t budget,
+                                                                  run_fn *run_block)
 {
     enum engine_exit why = ENGINE_BUDGET;
     uint32_t extra = 0;
@@ -119,12 +130,21 @@ enum engine_exit soft_run(struct cpu *c, uint64_t budget)
             continue;
         }
         extra = 0;
-        if (c->link_from)
-            blocks_link(c, b);
-        if (interp_run(c, b) == LEAVE_FAULT && !failed(c, &extra, &why))
+        if (run_block(c, b) == LEAVE_FAULT && !failed(c, &extra, &why))
             return why;
     }
     return why;
+}
+
+enum engine_exit soft_run(struct cpu *c, uint64_t budget)
+{
+    return run(c, budget, interpret);
+}
+
+enum engine_exit soft_run_by(struct cpu *c, uint64_t budget,
+                             enum interp_leave (*run_block)(struct cpu *c, struct block *b))
+{
+    return run(c, budget, run_block);
 }
 
 static bool join(struct cpu **cpus, unsigned n, struct err *e)

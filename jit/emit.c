@@ -1,4 +1,5 @@
-/* Compiling a block: the walk over its uops, where flags are, stubs, exits. emit.h has the rules. */
+/* Compiling a block: the walk over its uops, where flags are, stubs, exits. emit.h has the rules.
+ */
 #include "jit/emit.h"
 
 /* clang-format off */
@@ -316,8 +317,10 @@ static void exit_stub(struct emit *e, const struct stub *s)
         x->tail = x_jmp(&e->a, e->a.at);
         x->away = e->a.at;
     }
-    if (!e->a.full)
+    if (!e->a.full) {
+        x_patch(e->a.base, x->tail, x->away);
         site->which = s->which;
+    }
     leave_by(e, x->site);
 }
 
@@ -331,12 +334,12 @@ static void emit_stub(struct emit *e, const struct stub *s)
         at = e->jb->exit[s->which].out;
     } else {
         uint32_t site =
-            s->kind == STUB_ACCESS  ? e_site(e, jit_access, JIT_EXIT_FAULT, s->u, insns(e))
-            : s->kind == STUB_HELP  ? e_site(e, jit_help, JIT_EXIT_FAULT, s->u, insns(e))
-            : s->kind == STUB_FLAGS ? e_site(e, jit_flags, JIT_EXIT_FAULT, s->u, insns(e))
+            s->kind == STUB_ACCESS     ? e_site(e, jit_access, JIT_EXIT_FAULT, s->u, insns(e))
+            : s->kind == STUB_HELP     ? e_site(e, jit_help, JIT_EXIT_FAULT, s->u, insns(e))
+            : s->kind == STUB_FLAGS    ? e_site(e, jit_flags, JIT_EXIT_FAULT, s->u, insns(e))
             : s->kind == STUB_INDIRECT ? e_site(e, NULL, JIT_EXIT_INDIRECT, s->u, 0)
-            : s->kind == STUB_ENTRY ? e_site(e, NULL, JIT_EXIT_ENTRY, s->u, insns(e))
-                                    : e_site(e, NULL, JIT_EXIT_RESUME, s->u, insns(e));
+            : s->kind == STUB_ENTRY    ? e_site(e, NULL, JIT_EXIT_ENTRY, s->u, insns(e))
+                                       : e_site(e, NULL, JIT_EXIT_RESUME, s->u, insns(e));
         at = e->a.at;
         if (s->save)
             e_flags_to_memory(e);

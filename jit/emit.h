@@ -117,12 +117,12 @@ struct jit_block {
 };
 
 enum stub_kind {
-    STUB_ACCESS, /* interp_access(), then back */
-    STUB_RESUME, /* leave; the rest of the block is interpreted */
-    STUB_EXIT,   /* exit `which` */
-    STUB_ENTRY,  /* too little budget for the block */
-    STUB_FLAGS,  /* makes cc_* CC_HOST, then back */
-    STUB_HELP,   /* the helper, then back */
+    STUB_ACCESS,   /* interp_access(), then back */
+    STUB_RESUME,   /* leave; the rest of the block is interpreted */
+    STUB_EXIT,     /* exit `which` */
+    STUB_ENTRY,    /* too little budget for the block */
+    STUB_FLAGS,    /* makes cc_* CC_HOST, then back */
+    STUB_HELP,     /* the helper, then back */
     STUB_INDIRECT, /* leave, to c->next_rip */
 };
 #define STUB_JUMPS 4
@@ -147,8 +147,8 @@ struct emit {
     struct jit *j;
     struct block *b;
     struct jit_block *jb;
-    unsigned i, n, skip;          /* number of the uop, of uops, of uops done in advance */
-    unsigned ctx;                 /* the TLB's set */
+    unsigned i, n, skip;           /* number of the uop, of uops, of uops done in advance */
+    unsigned ctx;                  /* the TLB's set */
     struct flags_where fl, before; /* now, and at the uop's beginning */
     bool need[BLOCK_UOPS + 1];
     struct stub stub[STUBS];
@@ -232,6 +232,7 @@ bool emit_block(struct emit *e, struct block *b);
 emit_fn emit_nop, emit_move, emit_extend, emit_lea, emit_bswap, emit_alu, emit_compare, emit_step;
 emit_fn emit_shift, emit_imul, emit_bit_test, emit_cond, emit_cmov;
 emit_fn emit_load, emit_store, emit_load_rmw, emit_store_rmw, emit_push, emit_pop;
-emit_fn emit_jump, emit_jcc, emit_fused, emit_jump_if, emit_call, emit_ret, emit_indirect, emit_exit;
+emit_fn emit_jump, emit_jcc, emit_fused, emit_jump_if, emit_call, emit_ret, emit_indirect,
+    emit_exit;
 
 #endif

@@ -146,7 +146,8 @@ static void address(struct emit *e, unsigned size, unsigned host, const struct u
     else if (b == X_NONE)
         x_lea(&e->a, size, host, xm(a, (int32_t)imm));
     else
-        x_lea(&e->a, size, host, xmi(a, b, a == X_NONE && b == X_NONE ? 0 : u->scale, (int32_t)imm));
+        x_lea(&e->a, size, host,
+              xmi(a, b, a == X_NONE && b == X_NONE ? 0 : u->scale, (int32_t)imm));
 }
 
 bool emit_lea(struct emit *e, const struct uop *u)
@@ -262,8 +263,8 @@ bool emit_alu(struct emit *e, const struct uop *u)
         return true;
     struct flags_rec rec = no_recipe;
     bool lasts = s.imm ? x_fits32(s.v) : s.r != u->dst;
-    rec = (struct flags_rec){.lg = (uint8_t)(v & 3), .a = u->dst, .b = s.r, .imm = s.imm,
-                             .v = (int32_t)s.v};
+    rec = (struct flags_rec){
+        .lg = (uint8_t)(v & 3), .a = u->dst, .b = s.r, .imm = s.imm, .v = (int32_t)s.v};
     if (op == XA_AND || op == XA_OR || op == XA_XOR) {
         rec.kind = REC_LOGIC;
         rec.imm = true;
@@ -303,7 +304,9 @@ void emit_flags_of(struct emit *e, const struct uop *u, bool test, bool imm, uns
         else
             x_test_rr(&e->a, size, a, e_use(e, s.r, J_X1));
     }
-    struct flags_rec rec = {.kind = wide ? REC_NONE : test ? REC_TEST : REC_CMP,
+    struct flags_rec rec = {.kind = wide   ? REC_NONE
+                                    : test ? REC_TEST
+                                           : REC_CMP,
                             .lg = (uint8_t)lg,
                             .a = u->a,
                             .b = s.r,

@@ -1,7 +1,7 @@
 /* Emitters of memory accesses: the check against the TLB, loads, stores, the flat stack. */
 #include "jit/emit.h"
 
-#define TLB_FIELD(e, field)                                                       \
+#define TLB_FIELD(e, field)                                                            \
     ((int32_t)(offsetof(struct cpu, tlb_space.e) + offsetof(struct tlb_entry, field) + \
                (e)->ctx * TLB_SIZE * sizeof(struct tlb_entry)))
 
@@ -179,8 +179,7 @@ bool emit_load_rmw(struct emit *e, const struct uop *u)
     e_address(e, u);
     e_check(e, u, size, true);
     x_store(&e->a, 8, E_CPU(rmw), J_X0);
-    x_rm(&e->a, size == 8 ? 8 : 4, size == 1 ? 0x0fb6 : size == 2 ? 0x0fb7 : 0x8b, to,
-         xm(J_X0, 0));
+    x_rm(&e->a, size == 8 ? 8 : 4, size == 1 ? 0x0fb6 : size == 2 ? 0x0fb7 : 0x8b, to, xm(J_X0, 0));
     if (d == J_NONE)
         e_put(e, u->dst, 8, to);
     e_resume(e);
@@ -344,8 +343,9 @@ bool emit_jump_if(struct emit *e, const struct uop *u)
 /* Goes on at the linear address in J_X0, by the CPU's table; not there: to `miss`. */
 static void dispatch(struct emit *e, struct stub *miss, unsigned sp_size, int64_t sp_by)
 {
-#define JUMP(field) \
-    xmi(J_CTX, J_X1, 0, (int32_t)(offsetof(struct cpu, jit.jump) + offsetof(struct jit_jump, field)))
+#define JUMP(field)     \
+    xmi(J_CTX, J_X1, 0, \
+        (int32_t)(offsetof(struct cpu, jit.jump) + offsetof(struct jit_jump, field)))
     _Static_assert(sizeof(struct jit_jump) == 32, "shifted by 5");
     x_rorx(&e->a, 8, J_X1, J_X0, JIT_JUMP_BITS);
     x_alu_rr(&e->a, XA_XOR, 4, J_X1, J_X0);

@@ -1,12 +1,13 @@
 /* Running generated code: the way in and out, calls of C, links between blocks, the code memory. */
 #include "jit/jit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "jit/emit.h"
 
-#define HOT     12 /* runs of a block before it is compiled */
-#define SLICE   (1 << 16) /* instructions before requests of other threads are looked at */
+#define HOT       12          /* runs of a block before it is compiled */
+#define SLICE     (1 << 16)   /* instructions before requests of other threads are looked at */
 #define BLOCK_MAX (64u << 10) /* bytes that a block's code may take, hot or cold */
 
 struct jit {
@@ -24,6 +25,47 @@ struct jit {
 const struct jit_stats *jit_stats(const struct jit *j)
 {
     return &j->stats;
+}
+
+void jit_show(const struct jit *j, char *buf, size_t size)
+{
+    static const char *const text[] = {
+#define X(n, text) text,
+        JIT_EXITS(X)
+#undef X
+    };
+    const struct jit_stats *s = &j->stats;
+    uint64_t accesses = 0, helpers = 0;
+    for (unsigned i = 0; i < j->count; i++) {
+        accesses += j->cpus[i]->jit.accesses;
+        helpers += j->cpus[i]->jit.helpers;
+    }
+    const struct {
+        const char *what;
+        uint64_t n;
+    } rows[] = {
+        {"blocks compiled", s->compiled},
+        {"uops in them", s->uops},
+        {"bytes of their code", s->bytes},
+        {"runs of blocks without code", s->interpreted},
+        {"links made", s->links},
+        {"compiled blocks dropped", s->dropped},
+        {"times all code was given up", s->flushes},
+        {"memory accesses by the slow path", accesses},
+        {"calls of helpers", helpers},
+    };
+    size_t at = 0;
+    for (unsigned i = 0; i < ARRAY_LEN(rows) && at < size; i++)
+        at += (size_t)snprintf(buf + at, size - at, "%-36s %14llu\n", rows[i].what,
+                               (unsigned long long)rows[i].n);
+    for (unsigned i = 0; i < JIT_EXIT_COUNT && at < size; i++)
+        at += (size_t)snprintf(buf + at, size - at, "left: %-30s %14llu\n", text[i],
+                               (unsigned long long)s->exits[i]);
+}
+
+bool jit_host_ok(void)
+{
+    return __builtin_cpu_supports("bmi2");
 }
 
 /* The common code. */
@@ -338,13 +380,13 @@ static enum interp_leave after_fault(struct jit *j, struct cpu *c)
 static void note(struct cpu *c, const struct block *b)
 {
     uint64_t la = c->s.rip;
-    struct jit_jump *e =
-        &c->jit.jump[(la ^ la >> JIT_JUMP_BITS) & ((1u << JIT_JUMP_BITS) - 1)];
+    struct jit_jump *e = &c->jit.jump[(la ^ la >> JIT_JUMP_BITS) & ((1u << JIT_JUMP_BITS) - 1)];
     *e = (struct jit_jump){la, c->jit.stamp, (uintptr_t)b->code, la & ~(uint64_t)(PAGE_SIZE - 1)};
 }
 
-enum interp_leave jit_run(struct jit *j, struct cpu *c, struct block *b)
+enum interp_leave jit_run(struct cpu *c, struct block *b)
 {
+    struct jit *j = c->jit.jit;
     union {
         const void *p;
         void (*fn)(struct cpu *c, const void *code);

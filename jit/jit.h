@@ -22,7 +22,7 @@ void jit_free(struct jit *j);
 
 /* As interp_run(): from block b until there is a reason to leave; b's instructions fit what is left
  * to c->limit. */
-enum interp_leave jit_run(struct jit *j, struct cpu *c, struct block *b);
+enum interp_leave jit_run(struct cpu *c, struct block *b);
 
 /* What left generated code, or called out of it. */
 #define JIT_EXITS(X)                                         \
@@ -46,5 +46,9 @@ struct jit_stats {
     uint64_t exits[JIT_EXIT_COUNT];
 };
 const struct jit_stats *jit_stats(const struct jit *j);
+/* The same as text. */
+void jit_show(const struct jit *j, char *buf, size_t size);
+/* Has the host what generated code uses? */
+bool jit_host_ok(void);
 
 #endif

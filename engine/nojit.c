@@ -1,0 +1,11 @@
+/* Where no code is generated. */
+#include "engine/engine.h"
+
+static bool join(struct cpu **cpus, unsigned n, struct err *e)
+{
+    return err_set(e, ERR_UNSUPPORTED, "code is generated on x86-64 hosts only");
+}
+
+static void part(struct cpu **cpus, unsigned n) {}
+
+const struct engine engine_jit = {"jit", "JIT", join, part, soft_run, NULL, NULL, false};

@@ -1,0 +1,179 @@
+/* Random code, interpreted and as generated code: registers, flags, memory, counts and the way a CPU
+ * ends agree, whatever the pieces that it is run in. */
+#include "unit.h"
+
+#include <stdlib.h>
+
+#include "cpu/block.h"
+#include "cpu/flags.h"
+#include "cpu/tlb.h"
+#include "engine/engine.h"
+
+#define RAM_SIZE (1u << 20)
+#define CODE     0x1000u /* random bytes up to 4000h */
+#define INSNS    400
+#define CASES    400
+#define ROUNDS   40 /* so that blocks are compiled */
+
+enum mode { REAL, FLAT32, FLAT64, MODES };
+
+struct pc {
+    struct bus bus;
+    struct clock clock;
+    struct rng rng;
+    struct cpu cpu;
+    uint8_t *ram;
+};
+
+static uint64_t icount_clock(void *opaque)
+{
+    const struct pc *p = opaque;
+    return cpu_icount(&p->cpu);
+}
+
+static struct pc *build(void)
+{
+    struct pc *p = calloc(1, sizeof *p);
+    struct isa_features all = {{~0ull, ~0ull}};
+    p->ram = aligned_alloc(PAGE_SIZE, RAM_SIZE);
+    bus_init(&p->bus, p->ram, RAM_SIZE, NULL);
+    clock_init(&p->clock, icount_clock, p);
+    cpu_init(&p->cpu, 0, 1, &p->bus, &p->clock, &p->rng, NULL, &all);
+    return p;
+}
+
+static void scrap(struct pc *p, const struct engine *x)
+{
+    struct cpu *c = &p->cpu;
+    x->part(&c, 1);
+    cpu_free(c);
+    bus_free(&p->bus);
+    free(p->ram);
+    free(p);
+}
+
+/* One large page maps the first 2 MiB to themselves. */
+static void long_mode(struct pc *p)
+{
+    struct cpu_state *s = &p->cpu.s;
+    put_le64(p->ram + 0xf0000, 0xf1000 | 7);
+    put_le64(p->ram + 0xf1000, 0xf2000 | 7);
+    put_le64(p->ram + 0xf2000, 0x87);
+    s->cr3 = 0xf0000;
+    s->cr4 |= CR4_PAE;
+    s->efer = EFER_LME | EFER_LMA;
+    s->cr0 |= CR0_PG;
+}
+
+/* Real mode has a vector table of zeros, so it goes on from there; else a fault is the end. */
+static void prepare(struct pc *p, enum mode mode, uint64_t seed)
+{
+    struct cpu_state *s = &p->cpu.s;
+    struct rng r;
+    rng_seed(&r, seed);
+    rng_seed(&p->rng, seed);
+    memset(p->ram, 0, RAM_SIZE);
+    for (unsigned i = CODE; i < 0x4000; i += 8)
+        put_le64(p->ram + i, rng_next(&r));
+    cpu_reset(&p->cpu, false);
+    s->icount = 0;
+    s->cr0 = CR0_ET | (mode == REAL ? 0 : CR0_PE);
+    s->cr4 = mode == REAL ? 0 : CR4_OSFXSR;
+    s->efer = 0;
+    for (unsigned i = 0; i < SEG_COUNT; i++)
+        s->seg[i] = mode == REAL ? (struct seg){.limit = 0xffff, .attr = 0x93}
+                                 : (struct seg){.limit = 0xffffffff, .sel = 8, .attr = 0xc093};
+    if (mode != REAL)
+        s->seg[SEG_CS].attr = mode == FLAT64 ? 0xa09b : 0xc09b;
+    if (mode == FLAT64)
+        long_mode(p);
+    for (unsigned i = 0; i < 16; i++)
+        s->r[i] = rng_next(&r) & (rng_next(&r) % 3 ? 0xffff : mode == FLAT64 ? ~0ull : 0xffffffff);
+    s->r[R_SP] = 0x8000;
+    s->rip = CODE + rng_next(&r) % PAGE_SIZE;
+    s->idtr.limit = mode == REAL ? 0x3ff : 0;
+    tlb_flush(&p->cpu);
+    cpu_mode_changed(&p->cpu);
+    if (p->cpu.blocks)
+        blocks_flush(p->cpu.blocks);
+}
+
+static uint64_t hash(struct pc *p)
+{
+    flags_sync(&p->cpu);
+    return state_hash(STATE_HASH_INIT, &cpu_state_table, &p->cpu.s);
+}
+
+/* The same start again and again, so that what was cold is hot; memory as at the beginning. */
+static void again(struct pc *p, const struct cpu_state *s, const uint8_t *ram)
+{
+    for (unsigned i = 0; i < RAM_SIZE / PAGE_SIZE; i++) {
+        if (!(p->bus.page_flags[i] & PAGE_DIRTY))
+            continue;
+        p->bus.page_flags[i] &= (uint8_t)~PAGE_DIRTY;
+        memcpy(p->ram + i * PAGE_SIZE, ram + i * PAGE_SIZE, PAGE_SIZE);
+        if (p->cpu.blocks)
+            blocks_invalidate(p->cpu.blocks, i * PAGE_SIZE, PAGE_SIZE);
+    }
+    p->cpu.s = *s;
+    p->cpu.request = 0;
+    tlb_flush(&p->cpu);
+    cpu_mode_changed(&p->cpu);
+}
+
+static bool same_memory(const struct pc *a, const struct pc *b)
+{
+    for (unsigned i = 0; i < RAM_SIZE / PAGE_SIZE; i++)
+        if (((a->bus.page_flags[i] | b->bus.page_flags[i]) & PAGE_DIRTY) &&
+            memcmp(a->ram + i * PAGE_SIZE, b->ram + i * PAGE_SIZE, PAGE_SIZE))
+            return false;
+    return true;
+}
+
+static void test_same(void **state)
+{
+    struct pc *interp = build(), *jit = build();
+    struct cpu *a = &interp->cpu, *b = &jit->cpu;
+    struct err e = {0};
+    struct rng r;
+    uint8_t *ram = malloc(RAM_SIZE);
+    (void)state;
+    rng_seed(&r, 1);
+    assert_true(engine_interp.join(&a, 1, &e));
+    assert_true(engine_jit.join(&b, 1, &e));
+    for (unsigned i = 0; i < CASES; i++) {
+        struct cpu_state start;
+        prepare(interp, (enum mode)(i % MODES), i);
+        prepare(jit, (enum mode)(i % MODES), i);
+        start = a->s;
+        memcpy(ram, interp->ram, RAM_SIZE);
+        for (unsigned k = 0; k < ROUNDS; k++) {
+            uint64_t begin = a->s.icount, n = k & 1 ? INSNS : 1 + rng_next(&r) % INSNS;
+            enum engine_exit x = ENGINE_BUDGET, y = ENGINE_BUDGET;
+            again(interp, &start, ram);
+            again(jit, &start, ram);
+            a->s.icount = b->s.icount = begin;
+            while (a->s.icount < begin + n && x == ENGINE_BUDGET)
+                x = engine_interp.run(a, begin + n - a->s.icount);
+            while (b->s.icount < begin + n && y == ENGINE_BUDGET)
+                y = engine_jit.run(b, begin + n - b->s.icount);
+            if (hash(interp) != hash(jit) || x != y)
+                fail_msg("case %u round %u: %u instructions from %llx", i, k, (unsigned)n,
+                         (unsigned long long)start.rip);
+            assert_int_equal(x, y);
+            assert_int_equal(a->s.icount, b->s.icount);
+            assert_true(same_memory(interp, jit));
+        }
+    }
+    free(ram);
+    scrap(interp, &engine_interp);
+    scrap(jit, &engine_jit);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same),
+    };
+    return RUN(tests);
+}
