@@ -42,9 +42,11 @@ struct elf_segment elf_segment(const struct elf *f, unsigned i)
     const uint8_t *p = f->bytes + f->phoff + (uint64_t)i * f->phentsize;
     if (f->is64)
         return (struct elf_segment){get_le32(p),      get_le64(p + 8),  get_le64(p + 16),
-                                    get_le64(p + 24), get_le64(p + 32), get_le64(p + 40)};
+                                    get_le64(p + 24), get_le64(p + 32), get_le64(p + 40),
+                                    get_le32(p + 4)};
     return (struct elf_segment){get_le32(p),      get_le32(p + 4),  get_le32(p + 8),
-                                get_le32(p + 12), get_le32(p + 16), get_le32(p + 20)};
+                                get_le32(p + 12), get_le32(p + 16), get_le32(p + 20),
+                                get_le32(p + 24)};
 }
 
 /* Notes of [p, p+n): name size, description size, type, name, description, each padded to 4. */

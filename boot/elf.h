@@ -21,9 +21,11 @@ struct elf {
 struct elf_segment {
     uint32_t type;
     uint64_t offset, vaddr, paddr, filesz, memsz;
+    uint32_t flags;
 };
 #define ELF_LOAD 1
 #define ELF_NOTE 4
+#define ELF_X    1 /* in flags: executable */
 
 /* False: not an x86 ELF executable, or its program headers lie outside the file. */
 bool elf_open(struct elf *f, const uint8_t *bytes, uint64_t size, struct err *e);

@@ -447,6 +447,12 @@ static void close_block(struct lift *l, unsigned bytes)
     u->next = (uint16_t)bytes;
 }
 
+static bool count_row(struct cpu *c, const struct uop *u)
+{
+    c->coverage[u->imm]++;
+    return true;
+}
+
 void lift_block(const struct cpu *c, struct lifted *out, struct uop *uops, unsigned capacity,
                 const uint8_t *bytes, size_t n, uint32_t key, unsigned max)
 {
@@ -470,6 +476,8 @@ void lift_block(const struct cpu *c, struct lifted *out, struct uop *uops, unsig
                 break;
             lift_call(&l, stops_check)->aux = in.rep && r == ISA_OK && (in.row->attr & A_REP);
         }
+        if (UNLIKELY(c->coverage != NULL) && r == ISA_OK)
+            lift_call_quiet(&l, count_row, 0, false)->imm = isa_row_index(in.row);
         lift_one(&l, r);
         out->insn_count++;
         out->bytes += in.length;

@@ -26,5 +26,7 @@ const struct command *command_at(unsigned i);
 int command_run(int argc, char **argv);
 int command_compare(int argc, char **argv);
 int command_probe(int argc, char **argv);
+int command_disasm(int argc, char **argv);
+int command_isa(int argc, char **argv);
 
 #endif

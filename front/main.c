@@ -11,6 +11,10 @@ static const struct command table[] = {
      "Runs a machine beside another one and stops at the first difference.", command_compare},
     {"probe", "[--json]", "Says what this host's KVM offers, and which engine auto takes, and why.",
      command_probe},
+    {"isa", "[OPTION…] [MNEMONIC|BYTES]",
+     "Shows the rows of the instruction table: by name, by bytes, or how often tests ran them.",
+     command_isa},
+    {"disasm", "[OPTION…] FILE", "Disassembles a raw or ELF file.", command_disasm},
 };
 
 const struct command *command_at(unsigned i)

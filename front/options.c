@@ -258,6 +258,12 @@ static bool set_stats(struct options *o, const char *s, struct err *e)
     return true;
 }
 
+static bool set_coverage(struct options *o, const char *s, struct err *e)
+{
+    o->coverage = s;
+    return true;
+}
+
 static bool set_gdb(struct options *o, const char *s, struct err *e)
 {
     o->gdb = s;
@@ -337,6 +343,10 @@ static const struct option table[] = {
      "Port of isa-debug-exit: a guest that writes V there ends ishi with status 2*V+1. Default "
      "0x501.",
      set_debug_exit},
+    {"coverage", 0, "FOLDER",
+     "Counts how often each form of an instruction ran, and adds a file with the counts to FOLDER; "
+     "`ishi isa --coverage FOLDER` shows them.",
+     set_coverage},
     {"gdb", 0, "WHERE",
      "Lets gdb or lldb debug the machine: tcp:HOST:PORT (no HOST: this machine's own) or "
      "unix:PATH. "

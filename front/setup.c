@@ -1,4 +1,5 @@
 #include "front/setup.h"
+#include "front/coverage.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -265,6 +266,10 @@ bool setup_open(struct setup *s, struct err *e)
                        "--mem asks for %" PRIu64 " MiB and the host has %" PRIu64
                        ": give a smaller --mem",
                        o->mem >> 20, host_total >> 20);
+    if (!o->coverage)
+        o->coverage = getenv(COVERAGE_ENV);
+    if (o->coverage)
+        c->coverage = xcalloc(isa_row_count, sizeof *c->coverage);
     c->ram = host_ram_alloc(o->mem, e);
     return c->ram && open_serials(s, e);
 }
@@ -284,6 +289,9 @@ void setup_close(struct setup *s)
         host_char_close(s->chars[i]);
     for (unsigned i = 0; i < s->file_count; i++)
         free(s->files[i]);
+    if (s->config.coverage && !coverage_write(s->options.coverage, "ishi", s->config.coverage))
+        fprintf(stderr, "ishi: no counts can be written to the folder %s\n", s->options.coverage);
+    free(s->config.coverage);
     if (s->config.ram)
         host_ram_free(s->config.ram, s->config.ram_size);
     if (s->log && s->log != stderr)

@@ -169,6 +169,7 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
         struct cpu *c = xcalloc(1, sizeof *c);
         c->tsc_hz = TSC_HZ;
         cpu_init(c, i, cfg->cpus, pc_bus(m->pc), &m->clock, &m->rng, &m->cfg.log, &model->features);
+        c->coverage = cfg->coverage;
         m->cpu[i] = c;
         snprintf(m->names[i], sizeof m->names[i], "cpu%u", i);
         add_state(m, m->names[i], &cpu_state_table, &c->s);

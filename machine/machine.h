@@ -48,6 +48,7 @@ struct machine_config {
     struct machine_disk disk[MACHINE_DISKS];
     bool boot_cdrom; /* firmware: try the CD-ROM before the disks */
     struct log log;
+    uint64_t *coverage; /* counts executions by isa_row_index(); NULL: not wanted */
 
     /* How it starts: a kernel, else a BIOS, else the first disk's boot sector. */
     const uint8_t *kernel; /* whole file; NULL: none */

@@ -10,6 +10,7 @@
 #include "cpu/flags.h"
 #include "cpu/tlb.h"
 #include "engine/engine.h"
+#include "tests/coverage.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -386,6 +387,7 @@ int main(int argc, char **argv)
     rng_seed(&b.rng, 1);
     b.cpu = &cpu;
     cpu_init(b.cpu, 0, 1, &b.bus, &b.clock, &b.rng, &b.log, &cpu_model_find("486")->features);
+    coverage_attach(b.cpu);
     soft_join(&b.cpu, 1);
     bool ok = argc < 2 && run_folder(&b, folder);
     for (int i = 1; i < argc; i++)

@@ -8,6 +8,7 @@
 
 #include "cpu/flags.h"
 #include "cpu/tlb.h"
+#include "tests/coverage.h"
 #include "tests/isa/witness.h"
 
 #define RAM_SIZE (4u << 20)
@@ -90,6 +91,7 @@ bool wit_ishi_init(const struct wit *w, const struct engine *engine, struct err 
     clock_init(&o->clock, now, &o->cpu);
     rng_seed(&o->rng, 1);
     cpu_init(&o->cpu, 0, 1, &o->bus, &o->clock, &o->rng, NULL, &w->features);
+    coverage_attach(&o->cpu);
     o->next_table = TABLES;
     map_data(o, WIT_DATA);
     map_data(o, WIT_HIGH);

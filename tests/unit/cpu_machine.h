@@ -11,6 +11,7 @@
 #include "cpu/intr.h"
 #include "cpu/seg.h"
 #include "cpu/task.h"
+#include "tests/coverage.h"
 #include "unit.h"
 
 #define RAM_SIZE (4u << 20)
@@ -50,6 +51,7 @@ static inline struct machine *machine_new(const char *model)
     clock_init(&m->clock, machine_time, NULL);
     cpu_init(&m->c, 0, 1, &m->bus, &m->clock, &m->rng, NULL, &cpu_model_find(model)->features);
     m->c.single = true;
+    coverage_attach(&m->c);
     return m;
 }
 

@@ -9,6 +9,7 @@
 #include "cpu/flags.h"
 #include "cpu/tlb.h"
 #include "engine/engine.h"
+#include "tests/coverage.h"
 
 #define CODE 0x1000
 
@@ -32,6 +33,7 @@ static int begin(void **state)
     bus_init(&bus, ram, 1 << 20, NULL);
     clock_init(&ticks, now, &cpu);
     cpu_init(&cpu, 0, 1, &bus, &ticks, &rng, NULL, &all);
+    coverage_attach(&cpu);
     for (unsigned i = 0; i < SEG_COUNT; i++)
         cpu.s.seg[i] = (struct seg){.limit = 0xffffffff, .sel = 8, .attr = 0xc093};
     cpu.s.seg[SEG_CS].attr = 0xc09b;

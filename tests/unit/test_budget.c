@@ -8,6 +8,7 @@
 #include "cpu/flags.h"
 #include "cpu/tlb.h"
 #include "engine/engine.h"
+#include "tests/coverage.h"
 
 #define RAM_SIZE (1u << 20)
 #define CODE     0x1000u /* random bytes up to 4000h */
@@ -38,6 +39,7 @@ static struct pc *build(void)
     bus_init(&p->bus, p->ram, RAM_SIZE, NULL);
     clock_init(&p->clock, icount_clock, p);
     cpu_init(&p->cpu, 0, 1, &p->bus, &p->clock, &p->rng, NULL, &all);
+    coverage_attach(&p->cpu);
     return p;
 }
 

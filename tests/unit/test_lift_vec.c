@@ -6,6 +6,7 @@
 #include "cpu/cpu.h"
 #include "cpu/tlb.h"
 #include "engine/engine.h"
+#include "tests/coverage.h"
 
 #define RAM_SIZE (1u << 20)
 #define DATA     0x2000u
@@ -37,6 +38,7 @@ static struct pc *start(unsigned bits, const void *code, size_t n)
     clock_init(&p->clock, icount_clock, p);
     rng_seed(&p->rng, 1);
     cpu_init(&p->cpu, 0, 1, &p->bus, &p->clock, &p->rng, NULL, &all);
+    coverage_attach(&p->cpu);
     struct cpu_state *s = &p->cpu.s;
     for (unsigned i = 0; i < SEG_COUNT; i++)
         s->seg[i] = bits == 16 ? (struct seg){.limit = 0xffff, .attr = 0x93}
