@@ -41,7 +41,7 @@ static void leave(struct gdb *g)
         debug_run_all(m);
         if (debug_paused(m))
             debug_resume(m);
-    } else if (debug_paused(m)) {
+    } else if (debug_paused(m) && !g->killed) {
         g->note(g->opaque, "gdb is gone and the machine stands still: attach again, or type cont "
                            "in the monitor");
     } else {
@@ -91,7 +91,7 @@ static void detach(void *opaque)
 static void kill_machine(void *opaque)
 {
     struct gdb *g = opaque;
-    g->gone = true;
+    g->gone = g->killed = true;
     g->quit(g->opaque);
 }
 

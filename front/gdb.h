@@ -11,7 +11,7 @@ struct gdb {
     struct loop *loop;
     int listen, fd; /* -1: none */
     bool gone;      /* gdb detached, or its connection broke */
-    bool detached;
+    bool detached, killed;
     void (*note)(void *opaque, const char *text); /* for the user; filled by the owner, as: */
     void (*quit)(void *opaque);
     bool (*screenshot)(void *opaque, const char *path, struct err *e);

@@ -526,9 +526,14 @@ static void features(struct gdb_remote *g, char *p)
     gdb_answer(g, "%c%.*s", at + n < size ? 'm' : 'l', (int)n, g->description + at);
 }
 
-/* What lldb asks to know the processor by. */
+/* What lldb asks to know the processor by; it takes the answer over its program's, so it gets none
+ * where both kinds may come. */
 static void host(struct gdb_remote *g, char *p)
 {
+    if (g->regs == REGS_BOTH) {
+        gdb_answer(g, "%s", "");
+        return;
+    }
     const char *triple = g->regs == REGS_32 ? "i386-unknown-unknown" : "x86_64-unknown-unknown";
     gdb_begin_answer(g);
     gdb_add(g, "triple:");
