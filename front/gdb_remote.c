@@ -248,6 +248,11 @@ static void quit(void *opaque)
     g->kill(g->opaque);
 }
 
+static bool busy_monitor(void *opaque)
+{
+    return true;
+}
+
 static bool screenshot(void *opaque, const char *path, struct err *e)
 {
     struct gdb_remote *g = opaque;
@@ -260,8 +265,12 @@ void gdb_begin(struct gdb_remote *g)
     g->out_size = 0;
     g->no_ack = g->swbreak = g->hwbreak = g->physical = g->running = g->triple = false;
     g->cpu = 0;
-    g->monitor = (struct monitor){
-        .machine = g->machine, .print = print, .quit = quit, .screenshot = screenshot, .opaque = g};
+    g->monitor = (struct monitor){.machine = g->machine,
+                                  .print = print,
+                                  .quit = quit,
+                                  .screenshot = screenshot,
+                                  .busy = busy_monitor,
+                                  .opaque = g};
     g->cpu_run = -1;
     snprintf(g->reason, sizeof g->reason, "T05thread:01;");
     debug_step_flags(g->machine, g->sstep & SSTEP_NOIRQ ? DEBUG_NOIRQ : 0);

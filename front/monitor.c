@@ -8,9 +8,7 @@
 #include "cpu/mem.h"
 #include "front/inspect.h"
 
-static void say(struct monitor *m, const char *fmt, ...) PRINTF(2, 3);
-
-static void say(struct monitor *m, const char *fmt, ...)
+void monitor_say(struct monitor *m, const char *fmt, ...)
 {
     char text[2048];
     va_list ap;
@@ -20,8 +18,7 @@ static void say(struct monitor *m, const char *fmt, ...)
     m->print(m->opaque, text);
 }
 
-/* A number in C's forms, or a register's name of the chosen CPU with a $ before it, as $rip. */
-static bool address(struct monitor *m, const char *word, uint64_t *v)
+bool monitor_address(struct monitor *m, const char *word, uint64_t *v)
 {
     char *end;
     if (word[0] == '$')
@@ -48,8 +45,8 @@ static void dump(struct monitor *m, uint64_t at, uint64_t n, bool physical)
             ascii[k] = isprint(b[k]) ? (char)b[k] : '.';
             ascii[k + 1] = 0;
         }
-        say(m, "%016llx  %-48s %s\n", (unsigned long long)(at + i), got ? hex : "no memory here",
-            ascii);
+        monitor_say(m, "%016llx  %-48s %s\n", (unsigned long long)(at + i),
+                    got ? hex : "no memory here", ascii);
         if (got < want)
             return;
     }
@@ -58,8 +55,9 @@ static void dump(struct monitor *m, uint64_t at, uint64_t n, bool physical)
 static void cmd_x(struct monitor *m, char **arg, bool physical)
 {
     uint64_t at, n = 64;
-    if (!arg[1] || !address(m, arg[1], &at) || (arg[2] && !address(m, arg[2], &n))) {
-        say(m, "%s ADDRESS [BYTES]; an address may be $rip or another register\n", arg[0]);
+    if (!arg[1] || !monitor_address(m, arg[1], &at) ||
+        (arg[2] && !monitor_address(m, arg[2], &n))) {
+        monitor_say(m, "%s ADDRESS [BYTES]; an address may be $rip or another register\n", arg[0]);
         return;
     }
     dump(m, at, min_u64(n, 65536), physical);
@@ -69,14 +67,15 @@ static void cmd_disasm(struct monitor *m, char **arg)
 {
     struct cpu *c = machine_cpu(m->machine, m->cpu);
     uint64_t at = c->s.rip, n = 10;
-    if ((arg[1] && !address(m, arg[1], &at)) || (arg[1] && arg[2] && !address(m, arg[2], &n))) {
-        say(m, "disasm [ADDRESS [COUNT]]; offsets in the code segment\n");
+    if ((arg[1] && !monitor_address(m, arg[1], &at)) ||
+        (arg[1] && arg[2] && !monitor_address(m, arg[2], &n))) {
+        monitor_say(m, "disasm [ADDRESS [COUNT]]; offsets in the code segment\n");
         return;
     }
     char text[200];
     for (uint64_t i = 0; i < min_u64(n, 1000); i++) {
         unsigned length = inspect_disasm(c, at, text, sizeof text);
-        say(m, "%s\n", text);
+        monitor_say(m, "%s\n", text);
         if (!length)
             return;
         at += length;
@@ -89,12 +88,12 @@ static void show_field(void *opaque, const char *path, enum state_kind kind, con
     struct monitor *m = opaque;
     uint64_t v = 0;
     if (kind == STATE_BYTES) {
-        say(m, "  %-24s %zu bytes, hash %016llx\n", path, size,
-            (unsigned long long)hash_bytes(STATE_HASH_INIT, data, size));
+        monitor_say(m, "  %-24s %zu bytes, hash %016llx\n", path, size,
+                    (unsigned long long)hash_bytes(STATE_HASH_INIT, data, size));
         return;
     }
     memcpy(&v, data, min_u64(size, 8));
-    say(m, "  %-24s %#llx\n", path, (unsigned long long)v);
+    monitor_say(m, "  %-24s %#llx\n", path, (unsigned long long)v);
 }
 
 static bool show_state(struct monitor *m, const char *name)
@@ -113,17 +112,18 @@ static void show_devices(struct monitor *m)
 {
     struct bus *b = machine_bus(m->machine);
     for (unsigned space = 0; space < 2; space++) {
-        say(m, space == BUS_PORT ? "ports\n" : "memory\n");
+        monitor_say(m, space == BUS_PORT ? "ports\n" : "memory\n");
         for (unsigned i = 0; i < b->region_count[space]; i++) {
             const struct region *r = b->region[space][i];
-            say(m, "  %#llx to %#llx  %s%s\n", (unsigned long long)r->base,
-                (unsigned long long)(r->base + r->size - 1), r->name, r->rom ? " (ROM)" : "");
+            monitor_say(m, "  %#llx to %#llx  %s%s\n", (unsigned long long)r->base,
+                        (unsigned long long)(r->base + r->size - 1), r->name,
+                        r->rom ? " (ROM)" : "");
         }
     }
-    say(m, "chips and CPUs (info NAME shows the state of one):\n ");
+    monitor_say(m, "chips and CPUs (info NAME shows the state of one):\n ");
     for (unsigned i = 0; i < machine_state_count(m->machine); i++)
-        say(m, " %s", machine_state(m->machine, i)->name);
-    say(m, "\n");
+        monitor_say(m, " %s", machine_state(m->machine, i)->name);
+    monitor_say(m, "\n");
 }
 
 static void cmd_info(struct monitor *m, char **arg)
@@ -144,10 +144,10 @@ static void cmd_info(struct monitor *m, char **arg)
     }
     if (*what && show_state(m, what))
         return;
-    say(m, "info devices");
+    monitor_say(m, "info devices");
     for (const struct inspect_topic *t = inspect_topics; t->name; t++)
-        say(m, "|%s", t->name);
-    say(m, ", or a chip's name\n");
+        monitor_say(m, "|%s", t->name);
+    monitor_say(m, ", or a chip's name\n");
 }
 
 static void cmd_cpu(struct monitor *m, char **arg)
@@ -155,21 +155,21 @@ static void cmd_cpu(struct monitor *m, char **arg)
     char *end = NULL;
     unsigned long n = arg[1] ? strtoul(arg[1], &end, 10) : 0;
     if (arg[1] && (*end || n >= machine_cpu_count(m->machine))) {
-        say(m, "this machine has CPUs 0 to %u\n", machine_cpu_count(m->machine) - 1);
+        monitor_say(m, "this machine has CPUs 0 to %u\n", machine_cpu_count(m->machine) - 1);
         return;
     }
     if (arg[1])
         m->cpu = (unsigned)n;
-    say(m, "CPU %u of %u\n", m->cpu, machine_cpu_count(m->machine));
+    monitor_say(m, "CPU %u of %u\n", m->cpu, machine_cpu_count(m->machine));
 }
 
 static void cmd_screenshot(struct monitor *m, char **arg)
 {
     struct err e;
     if (!arg[1])
-        say(m, "screenshot FILE.png\n");
+        monitor_say(m, "screenshot FILE.png\n");
     else if (!m->screenshot(m->opaque, arg[1], &e))
-        say(m, "%s\n", e.text);
+        monitor_say(m, "%s\n", e.text);
 }
 
 static void run_engine(struct monitor *m, char **arg)
@@ -178,9 +178,10 @@ static void run_engine(struct monitor *m, char **arg)
     struct err e;
     if (!x) {
         for (unsigned i = 0; (x = engine_at(i)); i++)
-            say(m, "%c %-8s %s\n", x == machine_engine(m->machine) ? '*' : ' ', x->name, x->text);
+            monitor_say(m, "%c %-8s %s\n", x == machine_engine(m->machine) ? '*' : ' ', x->name,
+                        x->text);
     } else if (!machine_set_engine(m->machine, x, &e)) {
-        say(m, "%s\n", e.text);
+        monitor_say(m, "%s\n", e.text);
     }
 }
 
@@ -221,11 +222,20 @@ static const struct {
 } commands[] = {
     {"info", "TOPIC", "shows registers, tables, chips; alone, the list of topics", run_info},
     {"x", "ADDRESS [BYTES]", "memory by linear address", run_x},
+    {"x/NFU", "ADDRESS", "the same as gdb does it: N of F (x d u i s) and size U (b h w g)", run_x},
     {"xp", "ADDRESS [BYTES]", "memory by physical address", run_xp},
     {"disasm", "[ADDRESS [COUNT]]", "instructions, from where the CPU is", cmd_disasm},
     {"cpu", "[N]", "which CPU the other commands look at", cmd_cpu},
     {"screenshot", "FILE.png", "a picture of the VGA screen", cmd_screenshot},
     {"engine", "[NAME]", "which engine runs the CPUs; goes on with another", run_engine},
+    {"stop", "", "stops the machine", monitor_stop},
+    {"cont", "", "lets it go on", monitor_cont},
+    {"step", "[N]", "that many instructions of the chosen CPU, others standing still",
+     monitor_step},
+    {"break", "[ADDRESS]", "stops before the instruction there; alone, lists all", monitor_break},
+    {"watch", "ADDRESS [BYTES [r|w|rw]]", "stops behind an access; BYTES is 4, access w",
+     monitor_watch},
+    {"delete", "[ADDRESS]", "forgets what stops there; alone, all", monitor_delete},
     {"reset", "", "resets the machine", run_reset},
     {"powerdown", "", "presses the power button", run_power},
     {"nmi", "", "sends an NMI to CPU 0", run_nmi},
@@ -236,7 +246,7 @@ static const struct {
 static void run_help(struct monitor *m, char **arg)
 {
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        say(m, "%-10s %-18s %s\n", commands[i].name, commands[i].arg, commands[i].text);
+        monitor_say(m, "%-10s %-24s %s\n", commands[i].name, commands[i].arg, commands[i].text);
 }
 
 void monitor_run(struct monitor *m, const char *line)
@@ -250,11 +260,15 @@ void monitor_run(struct monitor *m, const char *line)
         return;
     if (!strcmp(arg[0], "q") || !strcmp(arg[0], "i"))
         arg[0] = arg[0][0] == 'q' ? "quit" : "info";
+    if (!strncmp(arg[0], "x/", 2)) {
+        monitor_examine(m, arg);
+        return;
+    }
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         if (!strcmp(arg[0], commands[i].name)) {
             commands[i].run(m, arg);
             return;
         }
     }
-    say(m, "no command \"%s\"; help lists them\n", arg[0]);
+    monitor_say(m, "no command \"%s\"; help lists them\n", arg[0]);
 }

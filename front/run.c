@@ -210,7 +210,7 @@ static int run(struct front *f)
         switch (event) {
         case MACHINE_SLICE: break;
         case MACHINE_IDLE: wait = patience(f); break;
-        case MACHINE_BREAK: break;
+        case MACHINE_BREAK: monitor_stopped(&f->monitor); break;
         case MACHINE_OFF: return STATUS_OK;
         case MACHINE_DEBUG_EXIT: return (int)machine_exit_code(f->machine);
         case MACHINE_REBOOT: return STATUS_REBOOT;
@@ -226,6 +226,11 @@ static int run(struct front *f)
             return STATUS_HOST;
     }
     return STATUS_OK;
+}
+
+static bool gdb_is_here(void *opaque)
+{
+    return gdb_here(&((struct front *)opaque)->gdb);
 }
 
 static bool open_gdb(struct front *f, struct err *e)
@@ -284,6 +289,7 @@ int command_run(int argc, char **argv)
                                   .print = on_print,
                                   .quit = on_quit,
                                   .screenshot = screenshot,
+                                  .busy = gdb_is_here,
                                   .opaque = f};
     f->console.command = on_command;
     f->console.key = on_key;
