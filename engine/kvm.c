@@ -272,13 +272,22 @@ static uint8_t mode_of(const struct cpu_state *s)
                      (s->cr4 & CR4_PAE ? 8 : 0) | (s->efer & EFER_LMA ? 16 : 0));
 }
 
-/* An emulating kernel answers what it does not know at level 3 with #UD to the guest, where it
- * would tell us at level 0. In long mode it lets the host's processor run that level. */
-static bool own_mode(const struct kvm_vcpu *v)
+/* Where an emulating kernel goes astray without a word, our own CPU runs: at level 3 it answers
+ * what it does not know with #UD to the guest; in long mode the host's processor runs that level,
+ * but SYSCALL then stays at level 3. So systems that switch SYSCALL on are ours from there. */
+static bool own_mode(struct kvm_vcpu *v)
 {
     const struct cpu *c = v->c;
-    bool level3 = c->cpl == 3 && !cpu_long(c);
-    return v->refused_mode == mode_of(&c->s) || (level3 && v->vm->emulates);
+    bool level3 = c->cpl == 3, system = cpu_long(c) && (c->s.efer & EFER_SCE);
+    if (v->refused_mode == mode_of(&c->s))
+        return true;
+    if (!v->vm->emulates || !(level3 || system))
+        return false;
+    if (system && !v->told_system)
+        LOG(c->log, KVM, "cpu%u: this host's KVM emulates, and not SYSCALL: ishi's own CPU runs on",
+            c->index);
+    v->told_system |= system;
+    return true;
 }
 
 /* False: our own CPU has to go on. */
@@ -402,6 +411,9 @@ static bool keep_msrs(const struct kvm_vm *k, struct err *e)
                    {.flags = both, .base = 0xc0000080, .nmsrs = 5, .bitmap = &all},
                    {.flags = both, .base = 0xc0000100, .nmsrs = 4, .bitmap = &all}},
     };
+    if (k->emulates) /* own_mode() wants to know */
+        f.ranges[2] = (struct kvm_msr_filter_range){
+            .flags = both, .base = 0xc0000081, .nmsrs = 4, .bitmap = &all};
     uint64_t why =
         KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER;
     return (enable(k, KVM_CAP_X86_USER_SPACE_MSR, why) &&

@@ -80,12 +80,15 @@ static void memory(struct kvm_vcpu *v)
 #define MSR_TSC          0x10
 #define MSR_APIC_BASE    0x1b
 #define MSR_TSC_DEADLINE 0x6e0
+#define MSR_EFER         0xc0000080u
 
 static void msr(struct kvm_vcpu *v, bool write)
 {
     struct kvm_run *run = v->run;
     uint32_t n = run->msr.index;
     bool ok;
+    if (n == MSR_EFER)
+        kvm_peek_sregs(v);
     if (n == MSR_TSC_DEADLINE)
         kvm_store_tsc(v); /* the two clocks drift; the deadline is by the kernel's */
     if (!write) {
@@ -103,8 +106,28 @@ static void msr(struct kvm_vcpu *v, bool write)
             write ? "write of" : "read of", n);
 }
 
+/* A write of EFER that came here decides who runs on (kvm.c, own_mode): the state is taken back. */
+static void write_efer(struct kvm_vcpu *v)
+{
+    struct cpu *c = v->c;
+    kvm_peek_sregs(v);
+    bool ok = cpu_msr_write(c, MSR_EFER, v->run->msr.data);
+    uint64_t efer = c->s.efer;
+    v->run->msr.error = !ok;
+    v->unfinished = true;
+    kvm_store(v);
+    if (ok)
+        c->s.efer = efer;
+    cpu_mode_changed(c);
+    tlb_flush(c);
+}
+
 bool kvm_exit_device(struct kvm_vcpu *v)
 {
+    if (v->run->exit_reason == KVM_EXIT_X86_WRMSR && v->run->msr.index == MSR_EFER) {
+        write_efer(v);
+        return true;
+    }
     switch (v->run->exit_reason) {
     case KVM_EXIT_IO: port(v); break;
     case KVM_EXIT_MMIO: memory(v); break;

@@ -51,11 +51,11 @@ static bool mode_taken(const struct kvm_vcpu *v)
            r.cr3 == s->cr3 && r.cr4 == s->cr4 && r.efer == s->efer;
 }
 
-static void get_sregs(struct kvm_vcpu *v)
+void kvm_peek_sregs(struct kvm_vcpu *v)
 {
     struct cpu *c = v->c;
     struct kvm_sregs2 r = {0};
-    struct kvm_sregs old;
+    struct kvm_sregs old = {0};
     if (v->vm->sregs2) {
         CHECK(kvm_call(v->fd, KVM_GET_SREGS2, &r) >= 0);
     } else {
@@ -213,7 +213,7 @@ void kvm_store(struct kvm_vcpu *v)
     CHECK(kvm_call(v->fd, KVM_GET_REGS, &regs) >= 0);
     CHECK(kvm_call(v->fd, KVM_GET_DEBUGREGS, &debug) >= 0);
     kvm_regs_to(&c->s, &regs);
-    get_sregs(v);
+    kvm_peek_sregs(v);
     get_xsave(v);
     get_msrs(v);
     kvm_debug_to(&c->s, &debug);

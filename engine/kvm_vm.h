@@ -78,6 +78,7 @@ struct kvm_vcpu {
     int gave_vector;
     unsigned streak;      /* refusals in a row */
     uint64_t own;         /* instructions that our own CPU still runs after one */
+    bool told_system;     /* that SYSCALL is our own CPU's here */
     uint8_t refused_mode; /* that the kernel does not take, or 0: mode_of() */
     uint64_t refused_run; /* stats.runs at the last refusal */
     uint64_t end;         /* of the present run: ns of the machine's clock */
@@ -102,6 +103,8 @@ void kvm_events_from(const struct cpu *c, struct kvm_vcpu_events *e);
 /* kvm_sync.c: the whole state, to the kernel and back. Both leave `loaded` true and false. */
 bool kvm_load(struct kvm_vcpu *v, struct err *e);
 void kvm_store(struct kvm_vcpu *v);
+/* The system registers alone, into c->s; the kernel keeps its state. */
+void kvm_peek_sregs(struct kvm_vcpu *v);
 /* Gives the kernel the time-stamp counter's value anew. */
 void kvm_load_tsc(struct kvm_vcpu *v);
 /* Brings s.tsc_offset up to date with the kernel's counter. */

@@ -295,9 +295,8 @@ static const struct option table[] = {
     {"smp", 0, "N", "The same as --cpus.", set_cpus},
     {"cpu", 0, "MODEL", "What the CPU is: one of the models below.", set_cpu},
     {"engine", 0, "NAME",
-     "What runs the guest's CPUs: auto takes the best there is; else interp (the interpreter) or "
-     "kvm "
-     "(the host's processor).",
+     "What runs the guest's CPUs: auto takes the best there is; else interp (the interpreter), jit "
+     "(translated code) or kvm (the host's processor).",
      set_engine},
     {"append", 0, "TEXT", "Command line of the kernel.", set_append},
     {"initrd", 0, "FILE", "Initial RAM disk of the kernel (Linux), or its module (PVH, multiboot).",
