@@ -4,8 +4,9 @@
 #define W0(f) ((FEAT_##f) < 64 ? BIT((FEAT_##f) & 63) : 0)
 #define W1(f) ((FEAT_##f) >= 64 ? BIT((FEAT_##f) & 63) : 0)
 
-/* MONITOR is in none: MWAIT is no better than a busy loop here (sys.c), and kernels halt without
- * it. Each model is the one before it and what came new. X(f) is applied to every feature name. */
+/* MONITOR is in none: MWAIT is no better than a busy loop here (sys.c), the host's processor under
+ * KVM can't watch a line for the guest either, and kernels halt without it. Each model is the one
+ * before it and what came new. X(f) is applied to every feature name. */
 /* clang-format off */
 #define M_386(X)     X(BASE)
 #define M_486(X)     M_386(X) X(I486) X(FPU)

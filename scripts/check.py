@@ -57,7 +57,7 @@ def build_in(folder, name, *setup, env=None):
 
 def meson_tests(folder, *suites):
     """Runs meson's tests and reads its log, a JSON object a line. Exit 77 is a skip."""
-    args = ["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs"]
+    args = ["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--timeout-multiplier", "5"]
     for s in suites:
         args += ["--suite", s]
     call(args)
