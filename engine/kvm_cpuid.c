@@ -11,18 +11,20 @@
 
 #define ENTRIES 64
 
+/* struct kvm_cpuid2 with its entries. */
 struct list {
-    struct kvm_cpuid2 head;
+    uint32_t nent, padding;
     struct kvm_cpuid_entry2 entry[ENTRIES];
 };
+_Static_assert(offsetof(struct list, entry) == sizeof(struct kvm_cpuid2), "the kernel's layout");
 
 static void add(struct list *l, const struct cpu *c, uint32_t leaf, uint32_t sub, bool indexed)
 {
     struct cpuid_regs v = cpuid_leaf(c, leaf, sub);
     if (leaf == 0x80000001 && isa_has(&c->features, FEAT_SYSCALL))
         v.r[3] |= 1u << 11; /* in all modes, as the kernel lets EFER.SCE be set by it */
-    CHECK(l->head.nent < ENTRIES);
-    l->entry[l->head.nent++] =
+    CHECK(l->nent < ENTRIES);
+    l->entry[l->nent++] =
         (struct kvm_cpuid_entry2){.function = leaf,
                                   .index = sub,
                                   .flags = indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,

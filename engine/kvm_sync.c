@@ -14,10 +14,12 @@
 
 #define MSR_TSC 0x10
 
+/* struct kvm_msrs with its entries. */
 struct msr_list {
-    struct kvm_msrs head;
+    uint32_t nmsrs, pad;
     struct kvm_msr_entry entry[KVM_MSRS];
 };
+_Static_assert(offsetof(struct msr_list, entry) == sizeof(struct kvm_msrs), "the kernel's layout");
 
 int kvm_call(int fd, unsigned long request, const void *arg)
 {
@@ -73,7 +75,7 @@ static bool set_msrs(struct kvm_vcpu *v, uint32_t *failed)
     struct msr_list l = {0};
     unsigned n = kvm_msrs_from(v->c, l.entry);
     l.entry[n++] = (struct kvm_msr_entry){.index = MSR_TSC, .data = cpu_tsc(v->c)};
-    l.head.nmsrs = n;
+    l.nmsrs = n;
     int done = kvm_call(v->fd, KVM_SET_MSRS, &l);
     if (done == (int)n)
         return true;
@@ -83,13 +85,13 @@ static bool set_msrs(struct kvm_vcpu *v, uint32_t *failed)
 
 void kvm_load_tsc(struct kvm_vcpu *v)
 {
-    struct msr_list l = {.head.nmsrs = 1, .entry = {{.index = MSR_TSC, .data = cpu_tsc(v->c)}}};
+    struct msr_list l = {.nmsrs = 1, .entry = {{.index = MSR_TSC, .data = cpu_tsc(v->c)}}};
     kvm_call(v->fd, KVM_SET_MSRS, &l);
 }
 
 void kvm_store_tsc(struct kvm_vcpu *v)
 {
-    struct msr_list l = {.head.nmsrs = 1, .entry = {{.index = MSR_TSC}}};
+    struct msr_list l = {.nmsrs = 1, .entry = {{.index = MSR_TSC}}};
     if (v->loaded && kvm_call(v->fd, KVM_GET_MSRS, &l) == 1)
         v->c->s.tsc_offset += l.entry[0].data - cpu_tsc(v->c);
 }
@@ -98,7 +100,7 @@ static void get_msrs(struct kvm_vcpu *v)
 {
     struct msr_list l = {0};
     unsigned n = kvm_msrs_from(v->c, l.entry);
-    l.head.nmsrs = n;
+    l.nmsrs = n;
     CHECK(kvm_call(v->fd, KVM_GET_MSRS, &l) == (int)n);
     kvm_msrs_to(v->c, l.entry, n);
     kvm_store_tsc(v);
