@@ -311,7 +311,7 @@ void lift_cmpxchg(struct lift *l)
     else
         lift_emit(l, UOP_MOV_R64, old, ra, R_ZERO, 0);
     lift_emit(l, UOP_CMP_R8 + lg, R_ZERO, R_AX, old, 0);
-    lift_emit(l, UOP_COND_Z8 + lg, equal, R_ZERO, R_ZERO, 0);
+    lift_emit(l, UOP_COND_Z8 + lg, equal, R_ZERO, R_ZERO, 0)->aux = 4;
     lift_emit(l, UOP_XOR_IN64, differ, equal, R_ZERO, 1);
     lift_emit(l, UOP_MOV_R64, result, old, R_ZERO, 0);
     lift_emit(l, UOP_CMOV64, result, rb, equal, 0);
