@@ -19,6 +19,7 @@ struct jit {
     uint32_t start, split; /* offsets of the first hot and the first cold byte */
     uint32_t enter;
     bool full;
+    bool stale; /* jumps may be kept to code of blocks that were dropped */
     struct jit_stats stats;
 };
 
@@ -211,6 +212,7 @@ static void dropped(void *opaque, struct block *b)
     j->mem.rw[b->jit->entry] = 0xe9;
     x_patch(j->mem.rw, b->jit->entry + 1, b->jit->dead);
     j->stats.dropped++;
+    j->stale = true;
 }
 
 static void link_exit(struct jit *j, struct cpu *c, struct block *b)
@@ -296,6 +298,15 @@ void jit_free(struct jit *j)
     blocks_each(j->blocks, forget, j);
     j->mem.free(&j->mem);
     free(j);
+}
+
+/* The code of a dropped block leads out, and says which block it was; but that is only true until
+ * its memory is given to another. */
+static void forget_jumps(struct jit *j)
+{
+    for (unsigned i = 0; i < j->count; i++)
+        memset(j->cpus[i]->jit.jump, 0xff, sizeof j->cpus[i]->jit.jump);
+    j->stale = false;
 }
 
 static bool suits(const struct block *b)
@@ -393,6 +404,8 @@ enum interp_leave jit_run(struct cpu *c, struct block *b)
     } enter = {.p = j->mem.rx + j->enter};
     if (UNLIKELY(j->full))
         flush(j, c);
+    if (UNLIKELY(j->stale))
+        forget_jumps(j);
     if (!b->code && (!suits(b) || ++b->runs < HOT || !compile(j, b))) {
         j->stats.interpreted++;
         return interp_run(c, b);
