@@ -61,7 +61,7 @@ struct bench {
     struct log log;
     struct cpu *cpu;
     uint8_t *ram;
-    unsigned long run, failed, skipped, shown;
+    unsigned long run, failed, skipped[8], shown; /* skipped: by reason */
 };
 
 /* --- Reading --- */
@@ -202,6 +202,7 @@ static const struct {
     {"IN, INS: what an open bus reads", open_bus},
     {"longer than the 286 allows", long_instruction},
 };
+_Static_assert(ARRAY_LEN(skips) <= ARRAY_LEN(((struct bench *)0)->skipped), "a count for each");
 
 /* --- Running --- */
 
@@ -301,7 +302,7 @@ static void run_vector(struct bench *b, struct vector *v)
     isa_decode(&v->in, v->bytes, v->byte_count, ISA_16, &b->cpu->features);
     for (size_t i = 0; i < ARRAY_LEN(skips); i++) {
         if (skips[i].applies(v)) {
-            b->skipped++;
+            b->skipped[i]++;
             return;
         }
     }
@@ -392,7 +393,9 @@ int main(int argc, char **argv)
     bool ok = argc < 2 && run_folder(&b, folder);
     for (int i = 1; i < argc; i++)
         ok = run_file(&b, argv[i]) && (ok || i == 1);
-    printf("%lu vectors run, %lu failed, %lu do not apply\n", b.run, b.failed, b.skipped);
+    for (size_t i = 0; i < ARRAY_LEN(skips); i++)
+        printf("%6lu do not apply: %s\n", b.skipped[i], skips[i].why);
+    printf("%lu vectors run, %lu failed\n", b.run, b.failed);
     soft_part(&b.cpu, 1);
     cpu_free(b.cpu);
     bus_free(&b.bus);

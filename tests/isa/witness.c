@@ -8,6 +8,7 @@
  *     --warm N                 run each case N times before the run that counts, for engines that
  *                              translate what runs often
  *     --row MNEMONIC           only this instruction
+ *     --not MNEMONIC           all but this instruction
  *     --sequences, --singles   only one kind of case
  *     --rows                   list how often each row ran, and which never did
  *     --case LINE              run the one case of a line that a difference was printed as
@@ -224,6 +225,8 @@ static bool parse(int argc, char **argv, struct options *o, struct wit *w)
             w->warm = (unsigned)atoi(v);
         else if (!strcmp(a, "--row"))
             w->only = v;
+        else if (!strcmp(a, "--not"))
+            w->without = v;
         else if (!strcmp(a, "--case"))
             o->line = v;
         else if (i--, !strcmp(a, "--rows"))

@@ -95,7 +95,8 @@ struct wit {
     bool ymm, low;                /* the host has AVX; WIT_LOW can be used */
     unsigned warm;                /* times that a case runs on ishi before the one that counts */
     bool sequences, singles;
-    const char *only; /* a mnemonic, or NULL */
+    const char *only;    /* a mnemonic, or NULL */
+    const char *without; /* this mnemonic is left out, or NULL */
 };
 
 /* The data before any patch: byte i of every case's memory. */

@@ -2,6 +2,9 @@
 import os
 import pathlib
 import subprocess
+import time
+
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ISHI = os.environ.get("ISHI", str(ROOT / "build/ishi"))
@@ -48,3 +51,24 @@ def test_counts(tmp_path):
     assert "ran 1 times" in ask("isa", "--coverage", counts, "cpuid")
     assert "ran 0 times" in ask("isa", "--coverage", counts, "vpaddd")
     assert "cpuid" not in ask("isa", "--coverage", counts, "--never")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ["interp", "jit"])
+def test_the_hosts_processor_for_minutes(engine):
+    seed = int(time.time())  # printed by the program
+    done = subprocess.run([ROOT / "build/tests/witness", "--seconds", "300", "--seed", str(seed), "--engine", engine, "--warm",
+                           "13" if engine == "jit" else "0"],
+                          capture_output=True, text=True, timeout=900)
+    if done.returncode == 77:
+        pytest.skip(done.stdout.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.long
+def test_the_decoder_exhaustively():
+    program = ROOT / "build/tests/test_zydis"
+    if not program.exists():
+        pytest.skip("Zydis (libzydis-dev) is not installed")
+    done = subprocess.run([program, "--full"], capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stdout

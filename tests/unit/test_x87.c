@@ -1,5 +1,5 @@
 /* The x87 and the images of its state by small pieces of machine code. What single instructions
- * compute is compared with the host's in tests/isa/native_x87.c. */
+ * compute is compared with the host's in tests/isa/witness.c. */
 #include "unit.h"
 
 #include "cpu/x87.h"
