@@ -273,6 +273,17 @@ struct cpu_stop {
     uint64_t passed; /* such events delivered while `events` is set */
 };
 
+/* Instructions before which the engine is left (EXC_EXIT), for who runs another machine beside this
+ * one and executes them by itself. */
+struct cpu_alone {
+    const uint8_t *rows; /* by row of the table: ALONE_*; NULL: none, nor for device memory */
+    bool pass;           /* the next instruction runs all the same */
+    uint8_t hit;         /* why the engine was left: ALONE_*; 0: not for this */
+};
+#define ALONE_ALWAYS    1
+#define ALONE_INTERRUPT 2 /* only while an interrupt waits that may be taken */
+#define ALONE_DEVICE    3 /* hit: device memory, or a write to ROM */
+
 struct tlb;
 struct stops;
 struct block;
@@ -356,6 +367,7 @@ struct cpu {
     const struct stops *stops; /* where a debugger wants to stop; NULL: nowhere */
     struct cpu_stop stop;
 
+    struct cpu_alone alone;
     void *watcher; /* of whoever wraps the engine: its own */
 
     /* For people: the faults since the last one that was delivered whole, and where blocks began.

@@ -476,6 +476,11 @@ void lift_block(const struct cpu *c, struct lifted *out, struct uop *uops, unsig
                 break;
             lift_call(&l, stops_check)->aux = in.rep && r == ISA_OK && (in.row->attr & A_REP);
         }
+        if (r == ISA_OK && alone_wanted(c, in.row)) {
+            if (out->insn_count)
+                break;
+            lift_call(&l, alone_check)->aux = c->alone.rows[isa_row_index(in.row)];
+        }
         if (UNLIKELY(c->coverage != NULL) && r == ISA_OK)
             lift_call_quiet(&l, count_row, 0, false)->imm = isa_row_index(in.row);
         lift_one(&l, r);

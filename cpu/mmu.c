@@ -180,8 +180,10 @@ static bool page_get(struct cpu *c, uint64_t la, unsigned acc, struct page *p)
     walk(c, la, &w);
     if (w.result != WALK_OK || !allowed(c, &w, ctx, kind))
         return page_fault(c, la, &w, ctx, kind);
-    mark_all(c, &w, kind == ACC_WRITE);
     page_of(c, w.paddr, p);
+    if ((!p->host || (kind == ACC_WRITE && !p->writable)) && !alone_device(c))
+        return false; /* before accessed and dirty bits */
+    mark_all(c, &w, kind == ACC_WRITE);
     if (!p->host)
         return true;
     if (kind == ACC_WRITE && p->writable && p->flags)

@@ -47,6 +47,26 @@ bool stops_check(struct cpu *c, const struct uop *u)
     return cpu_fault(c, EXC_EXIT, NULL, 0, 0);
 }
 
+static bool leave_alone(struct cpu *c, unsigned why)
+{
+    if (!c->alone.rows || c->alone.pass)
+        return true;
+    c->alone.hit = (uint8_t)why;
+    return cpu_fault(c, EXC_EXIT, NULL, 0, 0);
+}
+
+bool alone_check(struct cpu *c, const struct uop *u)
+{
+    if (u->aux == ALONE_INTERRUPT && !((c->request & REQ_INTR) && (c->s.rflags & EF_IF)))
+        return true;
+    return leave_alone(c, u->aux);
+}
+
+bool alone_device(struct cpu *c)
+{
+    return leave_alone(c, ALONE_DEVICE);
+}
+
 bool stops_watched(const struct cpu *c, uint64_t la, unsigned n, unsigned kind, unsigned *w)
 {
     for (unsigned i = 0; c->stops && i < c->stops->watch_count; i++) {

@@ -52,6 +52,15 @@ bool stops_has_break(const struct stops *s, uint64_t la);
 struct uop;
 bool stops_check(struct cpu *c, const struct uop *u);
 
+/* Is the engine left before instructions of this row? Then its block begins with alone_check(). */
+static inline bool alone_wanted(const struct cpu *c, const struct isa_row *row)
+{
+    return UNLIKELY(c->alone.rows != NULL) && row && c->alone.rows[isa_row_index(row)];
+}
+bool alone_check(struct cpu *c, const struct uop *u);
+/* The same for an access that memory does not answer. True: it may be done. */
+bool alone_device(struct cpu *c);
+
 /* Does the CPU's access of n bytes at la hit a watchpoint? Then *w is its place in the list. */
 bool stops_watched(const struct cpu *c, uint64_t la, unsigned n, unsigned kind, unsigned *w);
 /* WATCH_* of watchpoints that touch la's page. */

@@ -5,8 +5,9 @@
 #include "cpu/mem.h"
 #include "front/lockstep.h"
 
-#define NEAR      64  /* how far before the window's end a breakpoint may be */
-#define BLOCK_MAX 600 /* instructions in a block of the other machine, at most */
+#define NEAR        64             /* how far before the window's end a breakpoint may be */
+#define PATIENCE_NS 30000000000ull /* for the other machine to come to the same state */
+#define BLOCK_MAX   600            /* instructions in a block of the other machine, at most */
 
 /* --- telling ---------------------------------------------------------------------------------- */
 
@@ -52,8 +53,8 @@ static unsigned differences(struct lockstep *l, unsigned at, const struct partia
         uint64_t diff = (mine->w[i] ^ p->s.w[i]) & p->known[i];
         if (LIKELY(!diff))
             continue;
-        enum rule r =
-            rule_of_word(mine, i, diff, l->window[at].undefined, l->fpu_known, l->system_known);
+        enum rule r = rule_of_word(mine, i, diff, l->window[at].undefined, l->window[at].fpu_known,
+                                   l->window[at].system_known);
         if (r != RULE_NONE) {
             l->used[r]++;
             continue;
@@ -213,7 +214,7 @@ static bool tell_memory(struct lockstep *l, uint64_t paddr, unsigned at, const u
 /* A doubleword that holds flags and differs in those that can be undefined. */
 static bool is_flags_image(uint32_t a, uint32_t b)
 {
-    return !((a ^ b) & ~F_OSZAPC) && (a & EF_FIXED) && !(a & 0xffc08028);
+    return !((a ^ b) & ~(F_OSZAPC | EF_RF)) && (a & EF_FIXED) && !(a & 0xffc08028);
 }
 
 /* Is the doubleword at paddr the upper half of a descriptor in the GDT, and only its accessed bit
@@ -239,7 +240,20 @@ uint8_t *lockstep_visible(struct lockstep *l, uint64_t page)
     return host == l->bus->ram + (page << PAGE_SHIFT) ? host : NULL;
 }
 
-static bool check_page(struct lockstep *l, uint64_t page)
+/* The first difference in memory while the registers were the same; kept for the case that the
+ * other machine never comes to the same state. */
+static bool note_trouble(struct lockstep *l, uint64_t paddr, uint32_t mine, uint32_t other)
+{
+    size_t n = strlen(l->trouble);
+    if (n + 120 < sizeof l->trouble)
+        snprintf(l->trouble + n, sizeof l->trouble - n,
+                 "With the same registers, memory at %" PRIx64 " was %08x in ishi, %08x in %s.\n",
+                 paddr, mine, other, l->w.name);
+    return false;
+}
+
+/* False: they differ there; told, if `tell`. */
+static bool check_page(struct lockstep *l, uint64_t page, bool tell)
 {
     uint64_t paddr = page << PAGE_SHIFT;
     const uint8_t *mine = lockstep_visible(l, page);
@@ -256,7 +270,8 @@ static bool check_page(struct lockstep *l, uint64_t page)
                       : is_flags_image(a, b)              ? RULE_FLAGS_IMAGE
                                                           : RULE_NONE;
         if (r == RULE_NONE)
-            return tell_memory(l, paddr, i, mine, copy);
+            return tell ? tell_memory(l, paddr, i, mine, copy)
+                        : note_trouble(l, paddr + i, get_le32(mine + i), get_le32(copy + i));
         l->used[r]++;
         witness_write(&l->w, paddr + i, mine + i, 4);
     }
@@ -295,7 +310,7 @@ static bool check_written(struct lockstep *l, const uint8_t *except)
         memcpy(&eight, l->written + i, min_u64(8, lockstep_pages(l) - i));
         for (uint64_t k = i; eight && k < i + 8 && k < lockstep_pages(l); k++) {
             if (l->written[k] && !(except && except[k]))
-                ok = ok && check_page(l, k);
+                ok = ok && check_page(l, k, true);
             l->written[k] = 0;
         }
     }
@@ -307,7 +322,7 @@ static bool check_ever(struct lockstep *l)
 {
     l->ever_checked = host_now();
     for (uint64_t i = 0; i < lockstep_pages(l); i++) {
-        if (l->ever[i] && !check_page(l, i))
+        if (l->ever[i] && !check_page(l, i, true))
             return false;
     }
     return true;
@@ -357,13 +372,85 @@ void lockstep_note(struct lockstep *l)
     snap_take(&s->s, l->c);
     s->la = cpu_64(l->c) ? l->c->s.rip : (uint32_t)(l->c->s.seg[SEG_CS].base + l->c->s.rip);
     s->undefined = l->undefined;
+    s->fpu_known = l->fpu_known;
+    s->system_known = l->system_known;
     s->count = (uint8_t)mmu_peek(l->c, s->la, s->bytes, sizeof s->bytes);
 }
 
-/* Both stand at the same instruction, equal, after it. `dma`: pages that are about to be handed
- * over, or NULL. */
+/* --- grain sync: nothing is known of the way there ---------------------------------------------
+ */
+
+/* All pages that the CPU wrote since the last meeting, without telling. */
+static bool same_written(struct lockstep *l, const uint8_t *dma)
+{
+    for (uint64_t i = 0; i < lockstep_pages(l); i++) {
+        if (l->written[i] && !(dma && dma[i]) && !check_page(l, i, false))
+            return false;
+    }
+    return true;
+}
+
+/* It was never in ishi's state. `last`: its state when it was at ishi's address. */
+static bool never(struct lockstep *l, const struct partial *last)
+{
+    if (last->known[0])
+        tell_state(l, 0, last);
+    printf("%s", l->trouble);
+    return lockstep_stop(l);
+}
+
+/* The other machine runs to where ishi is. It may come upon that address before, in another state;
+ * equal registers and memory are the same state, however often it was there. */
+static bool follow_free(struct lockstep *l, const uint8_t *dma)
+{
+    const struct step *here = &l->window[0];
+    struct partial p = {0}, last = {0};
+    uint64_t start = host_now();
+    bool at_it = l->other_la == here->la, ended;
+    *l->trouble = 0;
+    gdbc_queue(&l->w.gdb, "Z0,%" PRIx64 ",1", here->la);
+    for (;;) {
+        if (!witness_run(&l->w, at_it ? "s" : "c", NULL, l, &ended, &l->e))
+            return never(l, &last);
+        if (!witness_state(&l->w, &p, &l->e))
+            return lockstep_stop(l);
+        at_it = p.s.w[SW_RIP] == (here->s.w[SW_RIP] & p.known[SW_RIP]);
+        if (at_it) {
+            last = p;
+            if (!differences(l, 0, &p, false) && same_written(l, dma))
+                break;
+        }
+        if (host_now() - start > PATIENCE_NS)
+            return never(l, &last);
+    }
+    gdbc_queue(&l->w.gdb, "z0,%" PRIx64 ",1", here->la);
+    l->other_la = here->la;
+    if (p.s.w[SW_FLAGS] != here->s.w[SW_FLAGS])
+        witness_set(&l->w, &here->s, SW_FLAGS);
+    return true;
+}
+
+static bool sync_free(struct lockstep *l, const uint8_t *dma)
+{
+    lockstep_harvest(l, l->written);
+    if (l->c->s.icount != l->met) {
+        l->undefined = F_OSZAPC;
+        lockstep_note(l);
+        l->syncs++;
+        if (!follow_free(l, dma))
+            return false;
+        l->steps += l->c->s.icount - l->met;
+        l->met = l->c->s.icount;
+    }
+    if (!check_written(l, dma))
+        return false;
+    return host_now() - l->ever_checked < 2000000000ull || dma || check_ever(l);
+}
+
 bool lockstep_sync(struct lockstep *l, const uint8_t *dma)
 {
+    if (l->o->grain == GRAIN_SYNC)
+        return sync_free(l, dma);
     if (l->count) {
         lockstep_note(l);
         l->syncs++;

@@ -4,6 +4,8 @@
 
 #include "cpu/mem.h"
 
+#define FIRMWARE_TOP 0xff000000ull /* from here up the BIOS is, from the start */
+
 /* clang-format off */
 const struct compare_rule compare_rules[RULE_COUNT] = {
     [RULE_NONE] = {"both", NULL, "Executed by both and compared."},
@@ -50,7 +52,8 @@ const struct compare_rule compare_rules[RULE_COUNT] = {
         "The accessed bit of a code segment, in the register and in the GDT: QEMU does not set it in "
         "transfers of control (SDM 3A 3.4.5.1: whenever the segment is loaded)."},
     [RULE_FLAGS_IMAGE] = {"flags-image", NULL,
-        "A flags image in memory that differs in undefined flags alone."},
+        "A flags image in memory that differs in undefined flags alone, or in RF, which faults push as 1 "
+        "(SDM 3B 17.3.1.1) and QEMU as 0."},
 };
 /* clang-format on */
 
@@ -107,7 +110,9 @@ static bool is_memory(struct cpu *c, uint64_t la, bool write)
     if (!mmu_peek_translate(c, la, &paddr))
         return true; /* a page fault on both */
     host = bus_page(c->bus, paddr, &writable, &flags);
-    if (!host || (host && writable && !flags))
+    if (!host || (writable && !flags))
+        return false;
+    if (!flags && paddr >= 0x100000 && paddr < FIRMWARE_TOP) /* a PCI function's ROM */
         return false;
     return writable || !write;
 }

@@ -19,8 +19,9 @@
 #include "front/commands.h"
 #include "front/lockstep.h"
 
-#define FRESH_AT    8192 /* from here on the window ends at the next new address */
-#define LONG_REPEAT 500  /* iterations of a string instruction that are not worth logging */
+#define LATE        1000000 /* instructions that an interrupt waits at most for a good place */
+#define FRESH_AT    8192    /* from here on the window ends at the next new address */
+#define LONG_REPEAT 500     /* iterations of a string instruction that are not worth logging */
 
 /* --- handing over ----------------------------------------------------------------------------- */
 
@@ -184,11 +185,14 @@ static enum engine_exit run_alone(struct lockstep *l, struct cpu *c, uint64_t en
     if (!lockstep_sync(l, NULL))
         return ENGINE_REQUEST;
     snap_take(&before, c);
+    c->alone.pass = true;
     do
         why = soft_run(c, 1);
     while (why == ENGINE_BUDGET && c->s.rip == rip && c->s.icount < end &&
            !(c->request & (REQ_INTR | REQ_EXIT)));
+    c->alone.pass = false;
     l->steps++;
+    l->met = c->s.icount;
     hand_over(l, &before, r);
     return why;
 }
@@ -285,6 +289,43 @@ static bool enter(struct lockstep *l)
     return witness_enter(&l->w, &s, &l->e) || lockstep_stop(l);
 }
 
+/* Grain sync: ishi runs freely from one instruction that is its own to the next. */
+static enum engine_exit run_free(struct lockstep *l, struct cpu *c, uint64_t end)
+{
+    struct insn in;
+    enum engine_exit why = ENGINE_REQUEST;
+    uint8_t hit = c->alone.hit;
+    bool late = wants_interrupt(c) && l->waiting && c->s.icount - l->waiting > LATE;
+    c->alone.hit = 0;
+    l->waiting = !wants_interrupt(c) ? 0 : l->waiting ? l->waiting : c->s.icount;
+    if (hit || late || c->s.activity != ACT_RUN) {
+        uint64_t taken = l->used[RULE_INTERRUPT];
+        if (!attend(l, c, &why))
+            return why;
+        if (taken != l->used[RULE_INTERRUPT]) {
+            l->waiting = 0;
+            return ENGINE_BUDGET;
+        }
+    }
+    if (hit) {
+        const struct insn *known = fetch(c, &in);
+        enum rule r = known ? rule_of_insn(l->by_row, c, known) : RULE_NONE;
+        if (hit == ALONE_DEVICE && r == RULE_NONE)
+            r = RULE_DEVICE;
+        uint32_t held = c->request & REQ_INTR;
+        __atomic_fetch_and(&c->request, ~held, __ATOMIC_SEQ_CST);
+        c->alone.pass = true;
+        why = r == RULE_NONE ? soft_run(c, 1) : run_alone(l, c, end, r);
+        c->alone.pass = false;
+        cpu_request(c, held);
+        return why;
+    }
+    c->stop.hold = true;
+    why = soft_run(c, end - c->s.icount);
+    c->stop.hold = false;
+    return why == ENGINE_REQUEST && c->alone.hit ? ENGINE_BUDGET : why;
+}
+
 static enum engine_exit lockstep_run(struct cpu *c, uint64_t budget)
 {
     struct lockstep *l = c->watcher;
@@ -297,6 +338,15 @@ static enum engine_exit lockstep_run(struct cpu *c, uint64_t budget)
         if (c->request & (REQ_EXIT | REQ_YIELD)) {
             __atomic_fetch_and(&c->request, ~(uint32_t)(REQ_EXIT | REQ_YIELD), __ATOMIC_SEQ_CST);
             break;
+        }
+        if (l->o->grain == GRAIN_SYNC) {
+            uint64_t before = c->s.icount;
+            why = run_free(l, c, end);
+            if (l->o->steps && l->steps >= l->o->steps)
+                lockstep_stop(l);
+            if (why != ENGINE_BUDGET && !(why == ENGINE_REQUEST && c->s.icount != before))
+                break;
+            continue;
         }
         if (!attend(l, c, &why))
             break;
@@ -346,6 +396,22 @@ static void tell_rules(const struct lockstep *l)
     }
 }
 
+/* Where the engine is left in a free run. Those at which an interrupt may be taken are such that
+ * every wait for one executes them. */
+static uint8_t *alone_by_row(const uint8_t *by_row)
+{
+    static const char *const places[] = {"cli", "pause", "pushf/pushfd/pushfq", "syscall", "int"};
+    uint8_t *rows = xcalloc(isa_row_count, 1);
+    for (unsigned i = 0; i < isa_row_count; i++) {
+        rows[i] = by_row[i] ? ALONE_ALWAYS : 0;
+        for (size_t k = 0; k < ARRAY_LEN(places); k++) {
+            if (!strcmp(isa_rows[i].name, places[k]))
+                rows[i] = ALONE_INTERRUPT;
+        }
+    }
+    return rows;
+}
+
 static int run(struct lockstep *l)
 {
     enum machine_event event;
@@ -388,6 +454,8 @@ int compare_stub(const struct compare_options *co, const struct options *o)
     if (ok) {
         l->c = machine_cpu(l->side.machine, 0);
         l->c->watcher = l;
+        if (co->grain == GRAIN_SYNC && !strcmp(co->with, "qemu"))
+            l->c->alone.rows = l->alone_rows = alone_by_row(l->by_row);
         l->bus = machine_bus(l->side.machine);
         l->written = xcalloc(lockstep_pages(l), 1);
         l->ever = xcalloc(lockstep_pages(l), 1);
@@ -399,6 +467,7 @@ int compare_stub(const struct compare_options *co, const struct options *o)
     witness_close(&l->w);
     compare_close(&l->side);
     free(l->by_row);
+    free(l->alone_rows);
     free(l->window);
     free(l->written);
     free(l->ever);

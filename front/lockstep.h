@@ -18,7 +18,8 @@ struct step {
     uint64_t la;
     uint32_t undefined; /* flags that mean nothing here */
     uint8_t count, bytes[ISA_MAX_LEN];
-    bool repeats; /* stands for all iterations of a string instruction */
+    bool fpu_known, system_known; /* the guest has set what a start leaves open */
+    bool repeats;                 /* stands for all iterations of a string instruction */
 };
 
 struct lockstep {
@@ -27,7 +28,7 @@ struct lockstep {
     struct cpu *c;
     struct bus *bus;
     struct witness w;
-    uint8_t *by_row;
+    uint8_t *by_row, *alone_rows;
     struct step *window;            /* WINDOW + 1 */
     unsigned count;                 /* instructions in it; window[count] is where ishi is */
     unsigned matched;               /* states of it that the other machine showed, during a run */
@@ -37,9 +38,13 @@ struct lockstep {
     uint8_t *low[LOW_PAGES]; /* what the guest sees there */
     uint8_t *written;        /* a byte a page of RAM: by the CPU since the last look */
     uint8_t *ever;           /* the same since the start */
+    uint64_t met;            /* grain sync: icount at which both were the same last */
+    uint64_t other_la;       /* and where the other machine was left */
+    uint64_t waiting;        /* icount since which an interrupt waits; 0: none does */
     uint64_t steps, syncs, ever_checked, used[RULE_COUNT];
     bool entered, injected, ended, different;
-    struct err e; /* why it ended, if the host failed */
+    char trouble[1000]; /* see compare_follow.c */
+    struct err e;      /* why it ended, if the host failed */
 };
 
 /* The linear address of the next instruction. */

@@ -47,9 +47,9 @@ static void run_qemu(int gdb, int memory, int log, enum witness_grain grain)
     unsigned n = 21;
     if (grain == GRAIN_INSN)
         args[n++] = "-singlestep";
+    args[n++] = "-d"; /* chained blocks would pass by a breakpoint that is new */
+    args[n++] = grain == GRAIN_SYNC ? "nochain" : "cpu,fpu,nochain";
     if (grain != GRAIN_SYNC) {
-        args[n++] = "-d";
-        args[n++] = "cpu,fpu,nochain";
         args[n++] = "-D";
         args[n++] = file;
     }
@@ -171,6 +171,28 @@ static bool take_log(struct witness *w, bool all, witness_fn *fn, void *opaque, 
     return on && all ? take_states(w, true, fn, opaque) : on;
 }
 
+/* It runs on and on: says where it is. */
+static bool lost(struct witness *w, struct err *e)
+{
+    char reply[GDB_PACKET];
+    struct partial p = {0};
+    bool done = false;
+    if (send(w->gdb.fd, "\3", 1, MSG_NOSIGNAL) != 1)
+        return err_set(e, ERR_IO, "%s does not answer", w->name);
+    for (unsigned i = 0; i < 50 && !done; i++) {
+        struct pollfd fd = {w->gdb.fd, POLLIN, 0};
+        poll(&fd, 1, 100);
+        if (!gdbc_receive(&w->gdb, reply, sizeof reply, &done, e))
+            return false;
+    }
+    if (!done || !witness_state(w, &p, e))
+        return err_set(e, ERR_IO, "%s does not come to where ishi is, and does not stop", w->name);
+    return err_set(e, ERR_IO,
+                   "%s does not come to where ishi is: after %d s it is at %04llx:%llx, CR2 %llx",
+                   w->name, PATIENCE_MS / 1000, (unsigned long long)p.s.w[SW_SEL(SEG_CS)],
+                   (unsigned long long)p.s.w[SW_RIP], (unsigned long long)p.s.w[SW_CR2]);
+}
+
 bool witness_run(struct witness *w, const char *packet, witness_fn *fn, void *opaque, bool *ended,
                  struct err *e)
 {
@@ -181,7 +203,7 @@ bool witness_run(struct witness *w, const char *packet, witness_fn *fn, void *op
     for (bool done = false; !done;) {
         struct pollfd p[2] = {{w->gdb.fd, POLLIN, 0}, {w->log, POLLIN, 0}};
         if (poll(p, w->log >= 0 && w->text ? 2 : 1, PATIENCE_MS) == 0)
-            return err_set(e, ERR_IO, "%s does not come to where ishi is", w->name);
+            return lost(w, e);
         if (w->text && !take_log(w, false, fn, opaque, e)) {
             *ended = true;
             return true;
