@@ -319,7 +319,7 @@ struct jit_cpu {
 };
 
 struct cpu {
-    struct cpu_state s;
+    _Alignas(16) struct cpu_state s; /* for s.v */
 
     /* Derived from s by cpu_mode_changed(). */
     uint32_t key; /* KEY_* without KEY_SINGLE unless debugging needs it */

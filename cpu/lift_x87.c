@@ -33,6 +33,7 @@ void lift_x87(struct lift *l)
         if (in->is_mem)
             lift_ea(l, R_T0);
         u = lift_call(l, arg->help);
+        u->scale = X87_HELP;
     }
     u->dst = (uint8_t)arg->n;
     u->aux = (uint16_t)((in->opcode & 7) << 8 | in->modrm);

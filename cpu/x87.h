@@ -33,6 +33,7 @@
 #define X87_FOP  0x07ffu
 #define X87_MEM  0x8000u
 #define X87_FLAT 0x4000u
+#define X87_HELP 0x87u /* scale of a UOP_HELP that is an x87 instruction, with aux as above */
 
 /* Arithmetic, by the /digit of D8; FCOM and FCOMP (2, 3) are not among them. */
 enum x87_op { X87_ADD, X87_MUL, X87_SUB = 4, X87_SUBR, X87_DIV, X87_DIVR };

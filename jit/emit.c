@@ -2,6 +2,9 @@
  */
 #include "jit/emit.h"
 
+#include "cpu/vec.h"
+#include "cpu/x87.h"
+
 /* clang-format off */
 const uint8_t jit_home[R_COUNT] = {
     [R_AX] = RAX, [R_CX] = RCX, [R_DX] = RDX, [R_BX] = RBX,
@@ -199,6 +202,8 @@ struct stub *e_stub(struct emit *e, enum stub_kind kind, const struct uop *u)
     else
         e->a.full = true;
     *s = (struct stub){.kind = (uint8_t)kind, .u = u};
+    s->vec = e->vec_live;
+    s->x87 = e->x87_live;
     s->fl = kind == STUB_EXIT ? e->fl : e->before;
     s->fl.host = kind == STUB_EXIT && e->fl.host;
     s->save = !s->fl.mem && kind != STUB_FLAGS && (kind == STUB_EXIT || e->need[e->i]);
@@ -234,10 +239,10 @@ uint32_t e_site(struct emit *e, bool (*fn)(struct cpu *, const struct jit_site *
 }
 
 /* In hot or cold code: calls a site's function. */
-static void call_site(struct emit *e, uint32_t site)
+static void call_site(struct emit *e, uint32_t site, uint32_t thunk)
 {
     x_lea_at(&e->a, J_X0, site);
-    x_call(&e->a, e->thunk_call);
+    x_call(&e->a, thunk);
 }
 
 static void leave_by(struct emit *e, uint32_t site)
@@ -263,13 +268,15 @@ static void before_call(struct emit *e)
 void e_call_helper(struct emit *e, const struct uop *u)
 {
     before_call(e);
-    call_site(e, e_site(e, jit_help, JIT_EXIT_FAULT, u, insns(e)));
+    call_site(e, e_site(e, jit_help, JIT_EXIT_FAULT, u, insns(e)), e->thunk_help);
+    e->vec_live = e->x87_live = e->x87_noted = false;
 }
 
 void e_call_access(struct emit *e, const struct uop *u)
 {
     before_call(e);
-    call_site(e, e_site(e, jit_access, JIT_EXIT_FAULT, u, insns(e)));
+    call_site(e, e_site(e, jit_access, JIT_EXIT_FAULT, u, insns(e)), e->thunk_call);
+    e->vec_live = false;
 }
 
 void e_interpret(struct emit *e, const struct uop *u)
@@ -324,12 +331,29 @@ static void exit_stub(struct emit *e, const struct stub *s)
     leave_by(e, x->site);
 }
 
+/* Loads the vector registers or the x87; if that can't be, the interpreter goes on. */
+static uint32_t load_stub(struct emit *e, const struct stub *s)
+{
+    const struct uop *first = s->u;
+    while (first > e->b->uops && first[-1].insn == s->u->insn)
+        first--;
+    uint32_t site = e_site(e, NULL, JIT_EXIT_RESUME, first, insns(e)), at = e->a.at;
+    x_call(&e->a, s->kind == STUB_VEC ? e->vec_load : e->x87_load);
+    x_jcc(&e->a, XC_Z, s->back);
+    if (s->save)
+        e_flags_to_memory(e);
+    leave_by(e, site);
+    return at;
+}
+
 static void emit_stub(struct emit *e, const struct stub *s)
 {
     uint32_t at;
     e->fl = s->fl;
     e->before = s->fl;
-    if (s->kind == STUB_EXIT) {
+    if (s->kind == STUB_VEC || s->kind == STUB_X87) {
+        at = load_stub(e, s);
+    } else if (s->kind == STUB_EXIT) {
         exit_stub(e, s);
         at = e->jb->exit[s->which].out;
     } else {
@@ -346,7 +370,11 @@ static void emit_stub(struct emit *e, const struct stub *s)
         if (s->kind == STUB_RESUME || s->kind == STUB_ENTRY || s->kind == STUB_INDIRECT) {
             leave_by(e, site);
         } else {
-            call_site(e, site);
+            call_site(e, site, s->kind == STUB_HELP ? e->thunk_help : e->thunk_call);
+            if (s->vec)
+                x_call(&e->a, e->vec_reload);
+            if (s->x87 && s->kind == STUB_HELP)
+                x_call(&e->a, e->x87_load);
             if (s->after)
                 s->after(e, s->u);
             x_jmp(&e->a, s->back);
@@ -458,6 +486,8 @@ static const struct row rows[] = {
     {UOP_ST8_B64, UOP_LDW8_B64, emit_store},
     {UOP_LDW8_B64, UOP_STW8, emit_load_rmw},
     {UOP_STW8, UOP_LDV4_B64, emit_store_rmw},
+    {UOP_LDV4_B64, UOP_STV4_B64, emit_vec_load},
+    {UOP_STV4_B64, UOP_PUSH64, emit_vec_store},
     {UOP_PUSH64, UOP_POP64, emit_push},
     {UOP_POP64, UOP_HELP, emit_pop},
     {UOP_JMP, UOP_JCC, emit_jump},
@@ -473,6 +503,10 @@ static const struct row rows[] = {
 
 static emit_fn *by_helper(const struct uop *u)
 {
+    if ((u->op == UOP_CALLQ || u->op == UOP_CALLF) && u->seg == VEC_UOP)
+        return emit_vec;
+    if (u->op == UOP_X87 || (u->op == UOP_HELP && u->scale == X87_HELP))
+        return emit_x87;
 #define X(n) n,
     static const struct jit_native *const tables[] = {JIT_NATIVES(X)};
 #undef X
@@ -534,6 +568,7 @@ bool emit_block(struct emit *e, struct block *b)
     align(&e->a, 16);
     e->jb->entry = e->a.at;
     e->i = 0;
+    e->vec_live = e->x87_live = e->x87_noted = false;
     e->before = e->fl = (struct flags_where){.mem = true};
     entry = e_stub(e, STUB_ENTRY, b->uops);
     x_alu_ri(&e->a, XA_SUB, 8, J_LEFT, b->insns);

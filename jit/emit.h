@@ -9,8 +9,8 @@
  *   r13          R_T0, the first temporary of an instruction
  * The other guest registers (R_10 … R_15) and temporaries live in c->s.r[] and are memory operands.
  * The host's own rsp stays its stack, 16-byte aligned between uops. jit_home[] says all that.
- * Vector registers live in c->s.v[] between blocks; xmm0 … xmm15 are scratch within a uop, and a
- * call of C destroys them. The host's MXCSR is the program's own (not the guest's) between uops.
+ * xmm0 … xmm15 and MXCSR may be the guest's, and so may be the x87 (vec.c, x87.c): other emitters
+ * leave them alone. A call of C stores them back first.
  *
  * AN EMITTER is a function `bool emit_NAME(struct emit *e, const struct uop *u)` that appends code
  * for u to e->a, or returns false without having appended anything: then the uop goes the general
@@ -123,6 +123,8 @@ enum stub_kind {
     STUB_ENTRY,    /* too little budget for the block */
     STUB_FLAGS,    /* makes cc_* CC_HOST, then back */
     STUB_HELP,     /* the helper, then back */
+    STUB_VEC,      /* loads the vector registers, or leaves as STUB_RESUME, then back */
+    STUB_X87,      /* loads the x87, likewise */
     STUB_INDIRECT, /* leave, to c->next_rip */
 };
 #define STUB_JUMPS 4
@@ -136,6 +138,7 @@ struct stub {
     uint32_t back;             /* where it goes on in the hot code; 0: nowhere */
     const struct uop *u;
     bool save;             /* the flags must get to memory first */
+    bool vec, x87;         /* loaded on arrival, and to be so where it goes on */
     struct flags_where fl; /* on arrival */
     /* Code after the call, before it goes back; may be NULL. */
     void (*after)(struct emit *e, const struct uop *u);
@@ -155,7 +158,12 @@ struct emit {
     unsigned stubs;
     struct stub *access; /* of the access that e_resume() ends */
     /* Offsets of the common code. */
-    uint32_t thunk_call, thunk_leave;
+    uint32_t thunk_call, thunk_help, thunk_leave;
+    /* Vector and x87 state (vec.c, x87.c): is it known to be in the host's registers? */
+    bool vec_live, x87_live;
+    bool x87_noted; /* FCS was, in this block */
+    struct isa_features host;
+    uint32_t vec_save, vec_load, vec_reload, x87_save, x87_load;
 };
 
 struct jit_native {
@@ -232,6 +240,7 @@ bool emit_block(struct emit *e, struct block *b);
 emit_fn emit_nop, emit_move, emit_extend, emit_lea, emit_bswap, emit_alu, emit_compare, emit_step;
 emit_fn emit_shift, emit_imul, emit_bit_test, emit_cond, emit_cmov;
 emit_fn emit_load, emit_store, emit_load_rmw, emit_store_rmw, emit_push, emit_pop;
+emit_fn emit_vec, emit_vec_load, emit_vec_store, emit_x87;
 emit_fn emit_jump, emit_jcc, emit_fused, emit_jump_if, emit_call, emit_ret, emit_indirect,
     emit_exit;
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "jit/emit.h"
+#include "jit/vec.h"
 
 #define HOT       12          /* runs of a block before it is compiled */
 #define SLICE     (1 << 16)   /* instructions before requests of other threads are looked at */
@@ -96,9 +97,35 @@ static void push_pop(struct x64 *a, bool pop)
     }
 }
 
+/* Calls `thunk` if the flag is set. */
+static void call_if(struct x64 *a, size_t flag, uint32_t thunk)
+{
+    x_alu_mi(a, XA_CMP, 1, e_cpu(flag), 0);
+    uint32_t not = x_jcc(a, XC_Z, a->at);
+    x_call(a, thunk);
+    x_patch(a->base, not, a->at);
+}
+
+/* The host's vector and x87 registers, and back. */
+static void vector_code(struct emit *e)
+{
+    struct x64 *a = &e->a;
+    vec_host(&e->host);
+    bool avx = isa_has(&e->host, FEAT_AVX);
+    e->vec_load = a->at;
+    e->vec_reload = vec_load(a, avx);
+    e->vec_save = a->at;
+    vec_save(a, avx);
+    e->x87_load = a->at;
+    x87_thunk_load(a);
+    e->x87_save = a->at;
+    x87_thunk_save(a);
+}
+
 static void common_code(struct jit *j)
 {
     struct x64 *a = &j->emit.a;
+    vector_code(&j->emit);
     j->enter = a->at; /* void (*)(struct cpu *c, const void *code) */
     push_pop(a, false);
     x_alu_ri(a, XA_SUB, 8, RSP, 8);
@@ -111,11 +138,16 @@ static void common_code(struct jit *j)
     x_store(a, 8, E_CPU(jit.site), J_X0);
     move_registers(a, true);
     uint32_t out = a->at;
+    call_if(a, offsetof(struct cpu, jit.vec_live), j->emit.vec_save);
+    call_if(a, offsetof(struct cpu, jit.x87_live), j->emit.x87_save);
     x_alu_ri(a, XA_ADD, 8, RSP, 8);
     push_pop(a, true);
     x_u8(a, 0xc3);
 
+    j->emit.thunk_help = a->at;
+    call_if(a, offsetof(struct cpu, jit.x87_live), j->emit.x87_save);
     j->emit.thunk_call = a->at;
+    call_if(a, offsetof(struct cpu, jit.vec_live), j->emit.vec_save);
     move_registers(a, true);
     x_alu_ri(a, XA_SUB, 8, RSP, 8);
     x_mov_rr(a, 8, RDI, J_CTX);
@@ -282,6 +314,7 @@ struct jit *jit_new(struct cpu **cpus, unsigned count, const struct codemem *m)
     for (unsigned i = 0; i < count; i++) {
         j->cpus[i] = cpus[i];
         cpus[i]->jit.jit = j;
+        __asm__ volatile("stmxcsr %0" : "=m"(cpus[i]->jit.mxcsr));
         memset(cpus[i]->jit.jump, 0xff, sizeof cpus[i]->jit.jump);
     }
     j->split = (uint32_t)(m->size / 3) & ~63u;

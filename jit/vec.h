@@ -1,0 +1,21 @@
+/* Vector and x87 instructions as themselves; vec.c and x87.c say how. */
+#ifndef ISHI_JIT_VEC_H
+#define ISHI_JIT_VEC_H
+
+#include "jit/emit.h"
+
+/* What this processor and its system can run. */
+void vec_host(struct isa_features *f);
+
+/* Thunks, called by generated code with c->jit.vec_live clear, and set. They destroy EFLAGS and
+ * J_X0. vec_load: ZF says that the registers are loaded; else an exception is unmasked and nothing
+ * was done. Returns the offset of its other entry, which asks nothing: for a return to code where
+ * they were loaded. */
+uint32_t vec_load(struct x64 *a, bool avx);
+void vec_save(struct x64 *a, bool avx);
+
+/* The same for the x87, at any alignment of the stack; they destroy J_X1, too. */
+void x87_thunk_load(struct x64 *a);
+void x87_thunk_save(struct x64 *a);
+
+#endif
