@@ -222,10 +222,12 @@ static void take(struct gdb_remote *g, char ch)
         }
         break;
     case GDB_SUM1:
-        g->wanted = (uint8_t)(hex(ch) << 4);
+        g->wanted = (uint8_t)((unsigned)hex(ch) << 4);
         g->state = GDB_SUM2;
         break;
-    case GDB_SUM2: end_packet(g, g->no_ack || (uint8_t)(g->wanted | hex(ch)) == g->sum); break;
+    case GDB_SUM2:
+        end_packet(g, g->no_ack || (uint8_t)(g->wanted | (unsigned)hex(ch)) == g->sum);
+        break;
     }
 }
 
