@@ -258,6 +258,12 @@ static bool set_stats(struct options *o, const char *s, struct err *e)
     return true;
 }
 
+static bool set_jit_stats(struct options *o, const char *s, struct err *e)
+{
+    o->jit_stats = true;
+    return true;
+}
+
 static bool set_coverage(struct options *o, const char *s, struct err *e)
 {
     o->coverage = s;
@@ -354,6 +360,8 @@ static const struct option table[] = {
     {"debug", 's', NULL, "The same as --gdb tcp:127.0.0.1:1234.", set_debug},
     {"stopped", 'S', NULL,
      "The machine waits before its first instruction, for gdb or the monitor's cont.", set_stopped},
+    {"jit-stats", 0, NULL, "At the end, prints what generated code did, and why it was left.",
+     set_jit_stats},
     {"stats", 0, NULL, "At the end, prints how many instructions ran, in what time.", set_stats},
     {"no-reboot", 0, NULL, "A guest that reboots ends ishi.", set_no_reboot},
     {"log", 0, "TOPIC[,TOPIC…][:FILE]", "Writes a log to stderr or FILE. Topics below, or all.",

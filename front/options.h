@@ -38,6 +38,7 @@ struct options {
     const char *gdb; /* where a debugger may come to; NULL: nowhere */
     bool stopped;    /* the machine waits at its first instruction */
     bool stats;
+    bool jit_stats;
     bool boot_cdrom;
 };
 

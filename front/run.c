@@ -315,6 +315,11 @@ int command_run(int argc, char **argv)
         fprintf(stderr, "ishi: %" PRIu64 " instructions in %.3f s, %.0f MIPS\n", n,
                 (double)ns / 1e9, (double)n * 1e3 / (double)(ns ? ns : 1));
     }
+    if (o->jit_stats && !strcmp(machine_engine(f->machine)->name, "jit")) {
+        char text[2048];
+        engine_jit.show(machine_cpu(f->machine, 0), text, sizeof text);
+        fputs(text, stderr);
+    }
     clean_up(f);
     return status;
 }
