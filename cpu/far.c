@@ -388,7 +388,6 @@ static bool iret_real(struct cpu *c, unsigned size, uint64_t mask)
     }
     go_stack(c, &t, &st, false);
     flags_replace(c, mask, flags);
-    nmi_unblock(c);
     return true;
 }
 
@@ -404,11 +403,8 @@ static bool iret_task(struct cpu *c)
     uint64_t link;
     if (cpu_long(c))
         return cpu_fault(c, EXC_GP, "IRET with NT set in long mode", 0, 0);
-    if (!sys_load(c, (uint32_t)c->s.tr.base, 2, &link) ||
-        !task_switch(c, (uint16_t)link, TASK_IRET, c->next_rip, 0))
-        return false;
-    nmi_unblock(c);
-    return true;
+    return sys_load(c, (uint32_t)c->s.tr.base, 2, &link) &&
+           task_switch(c, (uint16_t)link, TASK_IRET, c->next_rip, 0);
 }
 
 /* To virtual-8086 mode; `st` stands behind EFLAGS. */
@@ -430,7 +426,6 @@ static bool iret_to_vm86(struct cpu *c, struct stack *st, uint64_t eip, uint64_t
     c->next_rip = eip;
     flags_set(c, (flags & 0x3f7fd5) | EF_FIXED);
     cpu_mode_changed(c);
-    nmi_unblock(c);
     return true;
 }
 
@@ -470,12 +465,12 @@ static bool iret_protected(struct cpu *c, unsigned size)
         seg_drop_inner(c);
         cpu_mode_changed(c);
     }
-    nmi_unblock(c);
     return true;
 }
 
 bool h_iret(struct cpu *c, const struct uop *u)
 {
+    nmi_unblock(c); /* also by an IRET that faults (SDM 3A 6.7.1) */
     if (cpu_real(c))
         return iret_real(c, u->size, iret_mask(c, u->size));
     return cpu_vm86(c) ? iret_vm86(c, u->size) : iret_protected(c, u->size);

@@ -396,4 +396,12 @@ void checks(void)
     queries();
     stacks16();
     ports();
+    /* LMSW reaches 4 bits of CR0, and can't clear PE */
+    struct code c = CODE("mov $0x1e, %eax; lmsw %ax; smsw %ebx; mov $1, %eax; lmsw %ax; smsw %ecx;"
+                         "mov $0xfff0, %eax; lmsw %ax; smsw %edx");
+    run0(c);
+    done("LMSW");
+    same("LMSW sets MP, EM and TS", got.bx & 0x1f, 0x1f);
+    same("LMSW clears them", got.cx & 0x1f, 0x11);
+    same("LMSW keeps PE", got.dx & 0x1f, 0x11);
 }

@@ -30,12 +30,12 @@ KEYS = "kind|args|expect|status|engines|qemu"
 
 
 def engines():
-    """What --help names as engines of this machine, "auto" aside. GUEST_ENGINES="a b" chooses."""
+    """The engines that this ishi has, "auto" aside; it names them when asked for one that it hasn't.
+    GUEST_ENGINES="a b" chooses."""
     if chosen := os.environ.get("GUEST_ENGINES"):
         return chosen.split()
-    text = subprocess.run([ISHI, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    option = re.search(r"--engine NAME\n(.*?)\n  -", text, re.S)
-    found = re.findall(r"\b(interp|jit|kvm)\b", option[1] if option else "")
+    asked = subprocess.run([ISHI, "--engine", "?"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    found = re.findall(r"\b(?!auto)\w+", asked.stdout.rpartition("there are")[2])
     usable = {"kvm": os.access("/dev/kvm", os.W_OK)}
     return [e for e in dict.fromkeys(found) if usable.get(e, True)] or ["interp"]
 

@@ -200,6 +200,21 @@ static void segments(void)
     same("its CS", got.cs, 0x8ff);
 }
 
+static void ports(void)
+{
+    struct code c = CODE16("inb $0x80, %al; 7: ud2"), shut = CODE16("7: inb $0x81, %al");
+    *(uint16_t *)(tss + 0x66) = IOMAP;
+    fill(tss + IOMAP, 0xff, 8193 - (IOMAP - 0x68));
+    tss[IOMAP + 0x80 / 8] = 0xfe;
+    v86(c, 0);
+    vfault("IN of a port that the bitmap opens", UD, 0);
+    v86(shut, 0);
+    vfault("IN of the port beside", GP, 0);
+    v86(shut, FL_IOPL);
+    vfault("IOPL 3 does not help", GP, 0);
+    reset_tables();
+}
+
 static bool have(unsigned bit)
 {
     return cpuid(1, 0).d >> bit & 1;
@@ -347,6 +362,7 @@ void checks(void)
     sensitive();
     frames();
     segments();
+    ports();
     vme();
     pvi();
 }
