@@ -163,8 +163,8 @@ struct cpu_state {
     uint64_t shadow_at;  /* cpu_icount() of the one boundary at which `shadow` holds */
 };
 
-#define SHADOW_STI   1 /* no maskable interrupt before the next instruction has ended */
-#define SHADOW_MOVSS 2 /* nor NMI nor debug trap */
+#define SHADOW_STI   1 /* no interrupt nor NMI before the next instruction has ended */
+#define SHADOW_MOVSS 2 /* nor debug trap */
 
 _Static_assert(offsetof(struct cpu_state, v) % 16 == 0, "vector registers are aligned");
 

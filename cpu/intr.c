@@ -576,9 +576,10 @@ static bool look(struct cpu *c, bool *delivered)
         return debug_trap(c, s->pending_db);
     }
     bool held = c->stop.hold && s->activity == ACT_RUN; /* by a debugger that steps */
-    if (s->nmi_pending && !s->nmi_blocked && !hold_all && !held)
+    /* STI's shadow holds NMI too, as on processors: a handler never sees STI; HLT torn apart */
+    if (s->nmi_pending && !s->nmi_blocked && !shadow && !held)
         return take_nmi(c);
-    if (!hold_all)
+    if (!shadow)
         drop(c, REQ_NMI); /* IRET asks for it again */
     if (!held && maskable(c, shadow, &ok))
         return ok;

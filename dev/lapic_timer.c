@@ -5,6 +5,9 @@
 #define PERIODIC 0x20000u
 #define DEADLINE 0x40000u
 
+/* timer_start of a count that ended, and does not begin again by itself. */
+#define STOPPED UINT64_MAX
+
 /* A guest's periodic timer is not served more often than this, so that a count of 1 can't stop the
  * machine. */
 #define MIN_PERIOD_NS 1000
@@ -30,7 +33,7 @@ uint32_t lapic_timer_current(const struct lapic *l)
 {
     const struct lapic_state *s = &l->s;
     uint64_t passed = ticks_passed(l, clock_now(l->clock));
-    if (mode(l) == DEADLINE)
+    if (mode(l) == DEADLINE || s->timer_start == STOPPED)
         return 0;
     if (passed < s->timer_count)
         return s->timer_count - (uint32_t)passed;
@@ -44,6 +47,8 @@ static uint64_t next_expiry(const struct lapic *l, uint64_t now)
 {
     const struct lapic_state *s = &l->s;
     uint64_t passed = ticks_passed(l, now), ticks = s->timer_count;
+    if (s->timer_start == STOPPED)
+        return CLOCK_NEVER;
     if (passed >= ticks) {
         if (mode(l) != PERIODIC || !s->timer_initial)
             return CLOCK_NEVER;
@@ -101,6 +106,14 @@ void lapic_timer_mode(struct lapic *l, uint32_t old)
     if ((old ^ s->lvt[LVT_TIMER]) & DEADLINE) {
         s->tsc_deadline = 0;
         s->timer_initial = s->timer_count = 0;
+    } else if ((old ^ s->lvt[LVT_TIMER]) & PERIODIC) {
+        /* It counts on from where it is; a one-shot count that ended stays 0. */
+        uint32_t new = s->lvt[LVT_TIMER], left;
+        s->lvt[LVT_TIMER] = old;
+        left = lapic_timer_current(l);
+        s->lvt[LVT_TIMER] = new;
+        s->timer_count = left;
+        s->timer_start = left ? clock_now(l->clock) : STOPPED;
     }
     lapic_timer_arm(l);
 }
@@ -118,7 +131,8 @@ void lapic_timer_divide(struct lapic *l, uint32_t divide)
 {
     uint32_t left = lapic_timer_current(l);
     l->s.timer_count = left;
-    l->s.timer_start = clock_now(l->clock);
+    if (l->s.timer_start != STOPPED)
+        l->s.timer_start = clock_now(l->clock);
     l->s.timer_divide = divide;
     lapic_timer_arm(l);
 }

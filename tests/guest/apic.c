@@ -320,8 +320,20 @@ static void timer(void)
     ticks = 0;
     run0(CODE("sti; mov $100000, %ecx; 1: pause; loop 1b; cli"));
     same("an initial count of 0 stops it", ticks, 0);
+    wr(TIMER, 0x90);
+    wr(INIT, 1000);
+    run0(CODE("mov $100000, %ecx; 1: pause; loop 1b"));
+    wr(TIMER, 0x20090);
+    differs("SDM 3A 11.5.4: a count that reached 0 waits for a write of the initial count");
+    same("one-shot that ended, made periodic: stays 0", rd(COUNT), 0);
+    wr(INIT, 0x40000000);
+    wr(TIMER, 0x90);
+    same("periodic made one-shot: goes on from there", rd(COUNT) > 0x30000000, 1);
+    drain();
     wr(TIMER, 0x10090);
     wr(INIT, 1000);
+    run0(CODE("sti; nop; nop; cli")); /* what the one-shot left */
+    ticks = 0;
     run0(CODE("sti; mov $100000, %ecx; 1: pause; loop 1b; cli"));
     same("masked: no interrupt", ticks, 0);
     same("… but it counts", rd(COUNT), 0);
