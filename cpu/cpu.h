@@ -376,8 +376,8 @@ struct cpu {
     unsigned chain_count;
     uint64_t trail[TRAIL];
     unsigned trail_at;
-    uint64_t *coverage; /* executions by row, for whoever counts them; NULL: nobody, at no cost. To be
-                           set before anything was lifted */
+    uint64_t *coverage; /* executions by row, for whoever counts them; NULL: nobody, at no cost. To
+                           be set before anything was lifted */
     uint64_t unknown_count; /* instructions that raised #UD for want of a row */
 
     struct jit_cpu jit; /* of generated code */

@@ -35,8 +35,8 @@ struct options {
     uint16_t debug_exit;
     bool no_reboot;
     const char *coverage; /* folder for counts of executed instructions; NULL: none */
-    const char *gdb; /* where a debugger may come to; NULL: nowhere */
-    bool stopped;    /* the machine waits at its first instruction */
+    const char *gdb;      /* where a debugger may come to; NULL: nowhere */
+    bool stopped;         /* the machine waits at its first instruction */
     bool stats;
     bool jit_stats;
     bool boot_cdrom;

@@ -294,6 +294,7 @@ int main(int argc, char **argv)
         run(&w, &o, &t);
         double minutes = (now() - began) / 60;
         unsigned never = print_rows(&w, &o, &t);
+        wit_print_allowed();
         printf("seed %llu, engine %s: %llu cases, %.1f million a minute, %llu ran to their end, "
                "%u rows never; %llu differ\n",
                (unsigned long long)o.seed, o.engine, (unsigned long long)t.cases,

@@ -137,6 +137,9 @@ const char *wit_compare(const struct wit *w, const struct wit_case *c,
                         const struct wit_result *host, const struct wit_result *own, char *text,
                         unsigned size);
 
+/* How often each rule explained a difference. */
+void wit_print_allowed(void);
+
 /* witness_text.c */
 void wit_print_case(const struct wit_case *c);
 bool wit_parse_case(const struct wit *w, const char *line, struct wit_case *c);

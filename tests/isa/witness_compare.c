@@ -261,6 +261,8 @@ static bool swapped_word(const struct view *v, const char *what)
 static bool partial_stores(const struct view *v, const char *what)
 {
     const char *n = v->at.row->name;
+    if (!strcmp(n, "movbe") && v->at.p66 && v->at.rex & 8)
+        return !v->done && !strcmp(what, "memory");
     return !v->done && !strcmp(what, "memory") &&
            (starts(n, "enter") || starts(n, "fstp") || starts(n, "fbstp") || starts(n, "call") ||
             starts(n, "pusha") || starts(n, "fsave") || starts(n, "fnsave") || starts(n, "xsave"));
@@ -343,6 +345,8 @@ static const struct {
     {"stores of an instruction that faults on the way", partial_stores},
 };
 
+static unsigned allowed_seen[ARRAY_LEN(allowed)];
+
 const char *wit_compare(const struct wit *w, const struct wit_case *c,
                         const struct wit_result *host, const struct wit_result *own, char *text,
                         unsigned size)
@@ -371,7 +375,15 @@ const char *wit_compare(const struct wit *w, const struct wit_case *c,
         what = compare_memory(host, own, before, text, size);
     }
     for (unsigned i = 0; what && v.at.row && i < ARRAY_LEN(allowed); i++)
-        if (allowed[i].applies(&v, what))
+        if (allowed[i].applies(&v, what)) {
+            allowed_seen[i]++;
             return NULL;
+        }
     return what;
+}
+
+void wit_print_allowed(void)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(allowed); i++)
+        printf("%8u by rule: %s\n", allowed_seen[i], allowed[i].why);
 }
