@@ -29,7 +29,7 @@ def test_switch_under_load(ishi, guest):
     m.send("\x01c")
     m.expect(PROMPT)
     for n in range(100):
-        name = ("interp", "kvm")[n % 2]
+        name = ("interp", "kvm", "jit", "kvm")[n % 4]
         m.line(f"engine {name}")
         m.expect(PROMPT)
         time.sleep(0.02)
