@@ -100,10 +100,8 @@ static bool attend(struct kvm_vcpu *v, enum engine_exit *why)
             return false;
         }
     }
-    if (c->request & REQ_NMI) {
-        drop(c, REQ_NMI);
+    if (c->request & REQ_NMI)
         c->s.nmi_pending = 1;
-    }
     if (c->s.activity == ACT_HALT && (c->s.nmi_pending || (interrupts_on(v) && apic_pending(c))))
         c->s.activity = ACT_RUN;
     if (c->s.activity == ACT_RUN)
@@ -131,7 +129,7 @@ static void inject(struct kvm_vcpu *v)
             v->gave_vector = vector;
         }
     }
-    drop(c, REQ_INTR | REQ_DB);
+    drop(c, REQ_INTR | REQ_DB | REQ_NMI);
     v->run->request_interrupt_window = apic_pending(c);
 }
 

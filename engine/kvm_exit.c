@@ -2,6 +2,7 @@
  * emulator refuses. */
 #include <stdio.h>
 
+#include "cpu/intr.h"
 #include "cpu/mem.h"
 #include "cpu/msr.h"
 #include "engine/kvm_vm.h"
@@ -182,6 +183,10 @@ enum engine_exit kvm_step(struct kvm_vcpu *v, uint64_t n)
 {
     struct cpu *c = v->c;
     uint64_t before = c->s.icount;
+    /* it looks at events only when asked to, and the asking may have been for KVM */
+    cpu_attention(c);
+    if (c->s.nmi_pending)
+        cpu_request(c, REQ_NMI);
     enum engine_exit why = soft_run(c, n);
     v->vm->stats.stepped += c->s.icount - before;
     return why;

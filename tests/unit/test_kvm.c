@@ -261,11 +261,48 @@ static void test_run(void **state)
     machine_free(m);
 }
 
+/* An NMI wakes a halted CPU, in the kernel and where our own CPU runs for it (A20 shut). */
+static void test_nmi(void **state)
+{
+    struct err e;
+    if (!usable())
+        skip();
+    for (unsigned own = 0; own < 2; own++) {
+        struct machine *m = machine_new("v3");
+        struct cpu *c = &m->c;
+        assert_true(engine_kvm.join(&c, 1, &e));
+        m->ram[0x1000] = 0xf4;                                           /* hlt */
+        memcpy(m->ram + 0x3000, (const uint8_t[]){0xb0, 0x42, 0xf4}, 3); /* mov al, 42h; hlt */
+        poke(m, 8, 4, 0x3000);
+        c->s.seg[SEG_CS].sel = 0;
+        c->s.seg[SEG_CS].base = 0;
+        c->s.rip = 0x1000;
+        c->s.r[R_SP] = 0x2000;
+        cpu_mode_changed(c);
+        if (own)
+            bus_set_a20(&m->bus, false);
+        enum engine_exit why;
+        while ((why = engine_kvm.run(c, 20000)) == ENGINE_BUDGET)
+            ;
+        assert_int_equal(why, ENGINE_HALT);
+        c->s.nmi_pending = 1;
+        cpu_request(c, REQ_NMI);
+        while ((why = engine_kvm.run(c, 20000)) == ENGINE_BUDGET)
+            ;
+        assert_int_equal(why, ENGINE_HALT);
+        engine_kvm.sync(c);
+        assert_int_equal(c->s.r[R_AX] & 0xff, 0x42);
+        engine_kvm.part(&c, 1);
+        machine_free(m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pure),   cmocka_unit_test(test_pdpte),  cmocka_unit_test(test_absent),
         cmocka_unit_test(test_kernel), cmocka_unit_test(test_shadow), cmocka_unit_test(test_run),
+        cmocka_unit_test(test_nmi),
     };
     return RUN(tests);
 }
