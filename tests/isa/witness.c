@@ -292,14 +292,14 @@ int main(int argc, char **argv)
         struct tally t = {.ran = calloc(isa_row_count, 8), .finished = calloc(isa_row_count, 8)};
         double began = now();
         run(&w, &o, &t);
-        double minutes = (now() - began) / 60;
+        double minutes = (now() - began) / 60, busy = (double)clock() / CLOCKS_PER_SEC / 60;
         unsigned never = print_rows(&w, &o, &t);
         wit_print_allowed();
-        printf("seed %llu, engine %s: %llu cases, %.1f million a minute, %llu ran to their end, "
-               "%u rows never; %llu differ\n",
+        printf("seed %llu, engine %s: %llu cases, %.1f million a minute (%.1f of CPU time), "
+               "%llu ran to their end, %u rows never; %llu differ\n",
                (unsigned long long)o.seed, o.engine, (unsigned long long)t.cases,
-               (double)t.cases / 1e6 / minutes, (unsigned long long)t.done, never,
-               (unsigned long long)t.differences);
+               (double)t.cases / 1e6 / minutes, (double)t.cases / 1e6 / busy,
+               (unsigned long long)t.done, never, (unsigned long long)t.differences);
         status = t.differences || !t.done;
         free(t.ran);
         free(t.finished);

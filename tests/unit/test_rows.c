@@ -58,6 +58,9 @@ static void test_tables_and_status(void **state)
     assert_int_equal(RUN_CODE(m, 0x0f, 0x01, 0x0b), EXC_NONE); /* sidt [rbx] */
     assert_int_equal(peek(m, DATA, 2), 0);
     assert_true(peek(m, DATA + 2, 8) == 0x123456789);
+    assert_int_equal(RUN_CODE(m, 0x0f, 0x01, 0x03), EXC_NONE); /* sgdt [rbx] */
+    assert_int_equal(peek(m, DATA, 2), 0xfff);
+    assert_int_equal(peek(m, DATA + 2, 8), GDT_AT);
     machine_free(m);
 }
 
