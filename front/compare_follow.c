@@ -211,10 +211,19 @@ static bool tell_memory(struct lockstep *l, uint64_t paddr, unsigned at, const u
     return lockstep_stop(l);
 }
 
-/* A doubleword that holds flags and differs in those that can be undefined. */
-static bool is_flags_image(uint32_t a, uint32_t b)
+/* The flags of an exception's frame, above the selector of CS, that differ in what can be undefined
+ * or in RF. `at`: offset in the page. */
+static bool is_flags_image(const uint8_t *mine, const uint8_t *other, unsigned at)
 {
-    return !((a ^ b) & ~(F_OSZAPC | EF_RF)) && (a & EF_FIXED) && !(a & 0xffc08028);
+    uint32_t a = get_le32(mine + at), b = get_le32(other + at);
+    if (((a ^ b) & ~(F_OSZAPC | EF_RF)) || !(a & EF_FIXED) || (a & 0xffc08028))
+        return false;
+    for (unsigned k = 4; k <= 8 && k <= at; k += 4) {
+        uint32_t sel = get_le32(mine + at - k);
+        if (sel >= 8 && sel < 0x10000 && sel == get_le32(other + at - k))
+            return true;
+    }
+    return false;
 }
 
 /* Is the doubleword at paddr the upper half of a descriptor in the GDT, and only its accessed bit
@@ -267,11 +276,13 @@ static bool check_page(struct lockstep *l, uint64_t page, bool tell)
             continue;
         uint32_t a = get_le32(mine + i), b = get_le32(copy + i);
         enum rule r = is_accessed_bit(l, paddr + i, a, b) ? RULE_ACCESSED
-                      : is_flags_image(a, b)              ? RULE_FLAGS_IMAGE
+                      : is_flags_image(mine, copy, i)     ? RULE_FLAGS_IMAGE
                                                           : RULE_NONE;
         if (r == RULE_NONE)
             return tell ? tell_memory(l, paddr, i, mine, copy)
                         : note_trouble(l, paddr + i, get_le32(mine + i), get_le32(copy + i));
+        if (!tell)
+            continue; /* it may not be where ishi is */
         l->used[r]++;
         witness_write(&l->w, paddr + i, mine + i, 4);
     }

@@ -52,7 +52,7 @@ const struct compare_rule compare_rules[RULE_COUNT] = {
         "The accessed bit of a code segment, in the register and in the GDT: QEMU does not set it in "
         "transfers of control (SDM 3A 3.4.5.1: whenever the segment is loaded)."},
     [RULE_FLAGS_IMAGE] = {"flags-image", NULL,
-        "A flags image in memory that differs in undefined flags alone, or in RF, which faults push as 1 "
+        "The flags in an exception's frame that differ in undefined flags alone, or in RF, which faults push as 1 "
         "(SDM 3B 17.3.1.1) and QEMU as 0."},
 };
 /* clang-format on */
