@@ -373,8 +373,12 @@ static enum engine_exit lockstep_run(struct cpu *c, uint64_t budget)
     return l->ended ? ENGINE_REQUEST : c->s.icount >= end ? ENGINE_BUDGET : why;
 }
 
+/* The guest is not told of what QEMU's TCG can't do (as of 7.2). */
 static bool join(struct cpu **cpus, unsigned n, struct err *e)
 {
+    static const enum isa_feature hidden[] = {FEAT_PCID, FEAT_INVPCID, FEAT_SHA, FEAT_XSAVEC};
+    for (size_t i = 0; i < ARRAY_LEN(hidden); i++)
+        cpus[0]->features.word[hidden[i] >> 6] &= ~BIT(hidden[i] & 63);
     soft_join(cpus, n);
     return true;
 }

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define LOG_BUFFER  (1u << 20)
-#define PATIENCE_MS 20000 /* for a stop */
+#define PATIENCE_MS 120000 /* for a stop */
 
 /* --- starting --------------------------------------------------------------------------------- */
 
