@@ -30,6 +30,9 @@ const struct compare_rule compare_rules[RULE_COUNT] = {
         "xsaveopt/xsaveopt/xsaveopt64",
         "Images of the FPU in memory: QEMU keeps neither the last instruction's and operand's "
         "address nor the opcode (SDM 1 8.1.8), and tracks XINUSE otherwise (SDM 1 13.6)."},
+    [RULE_PUSH_SEGMENT] = {"push-segment", NULL,
+        "PUSH of a segment register: ishi writes 16 bits, as recent Intel processors do, and QEMU the "
+        "zero-extended selector; SDM 2B, PUSH, allows both."},
     [RULE_UNDEFINED] = {"undefined-flags", NULL,
         "Flags that the instruction table says an instruction leaves undefined, until another one "
         "writes them."},
@@ -75,6 +78,9 @@ uint8_t *rules_by_row(void)
             if (lists(compare_rules[k].insns, isa_rows[i].name))
                 by_row[i] = (uint8_t)k;
         }
+        unsigned op = isa_rows[i].op[0];
+        if (!strcmp(isa_rows[i].name, "push") && op >= OP_ES && op <= OP_GS)
+            by_row[i] = RULE_PUSH_SEGMENT;
     }
     return by_row;
 }

@@ -20,6 +20,7 @@ enum rule {
     RULE_HALT,
     RULE_CR8,
     RULE_FPU_IMAGE,
+    RULE_PUSH_SEGMENT,
     /* Executed by both; the difference is forgiven. */
     RULE_UNDEFINED,
     RULE_RF,
