@@ -457,6 +457,18 @@ static void test_if_and_shadow(void **state)
     assert_int_equal(c->s.rip, 0x7000);
     assert_int_equal(c->s.r[R_SP], 0x90000 - 12);
     assert_false(c->key & KEY_SINGLE);
+    /* NMI waits out the shadow too */
+    idt(m, 2, gate(SEL_CODE0, 0x7100, 0x8e, 0));
+    assert_true(h_sti(c, &u));
+    c->s.icount++;
+    c->s.rip = 0x7200;
+    interrupt(m, -1);
+    cpu_request(c, REQ_NMI);
+    assert_true(cpu_interrupt(c));
+    assert_int_equal(c->s.rip, 0x7200);
+    c->s.icount++;
+    assert_true(cpu_interrupt(c));
+    assert_int_equal(c->s.rip, 0x7100);
     machine_free(m);
 }
 
