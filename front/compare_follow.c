@@ -5,9 +5,9 @@
 #include "cpu/mem.h"
 #include "front/lockstep.h"
 
-#define NEAR        64             /* how far before the window's end a breakpoint may be */
+#define NEAR        64              /* how far before the window's end a breakpoint may be */
 #define PATIENCE_NS 120000000000ull /* for the other machine to come to the same state */
-#define BLOCK_MAX   600            /* instructions in a block of the other machine, at most */
+#define BLOCK_MAX   600             /* instructions in a block of the other machine, at most */
 
 /* --- telling ---------------------------------------------------------------------------------- */
 

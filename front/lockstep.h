@@ -44,7 +44,7 @@ struct lockstep {
     uint64_t steps, syncs, ever_checked, used[RULE_COUNT];
     bool entered, injected, ended, different;
     char trouble[1000]; /* see compare_follow.c */
-    struct err e;      /* why it ended, if the host failed */
+    struct err e;       /* why it ended, if the host failed */
 };
 
 /* The linear address of the next instruction. */

@@ -1,5 +1,5 @@
-/* Random code, interpreted and as generated code: registers, flags, memory, counts and the way a CPU
- * ends agree, whatever the pieces that it is run in. */
+/* Random code, interpreted and as generated code: registers, flags, memory, counts and the way a
+ * CPU ends agree, whatever the pieces that it is run in. */
 #include "unit.h"
 
 #include <stdlib.h>
