@@ -293,7 +293,8 @@ static void exit_stub(struct emit *e, const struct stub *s)
     const struct uop *u = s->u;
     struct jit_site *site;
     int64_t to = in_page(e, s->which ? u->imm2 : u->next);
-    bool far = to < 0 || to >= PAGE_SIZE || e->b->paddr2 != ~0ull;
+    /* what begins so near to the end may lie on the next page, too */
+    bool far = to < 0 || to > PAGE_SIZE - ISA_MAX_LEN || e->b->paddr2 != ~0ull;
     x->site = e_site(e, NULL, JIT_EXIT_UNLINKED, u, 0);
     site = (struct jit_site *)(void *)(e->a.base + x->site);
     x->out = e->a.at;

@@ -395,7 +395,7 @@ static void move(struct emit *e, unsigned size, bool store, bool vex, unsigned r
 
 static bool slow_form(const struct uop *u)
 {
-    return (u->op - UOP_LD) % FORM_COUNT == FORM_S;
+    return (u->op - UOP_LDV4_B64) % FORM_COUNT == FORM_S;
 }
 
 bool emit_vec_load(struct emit *e, const struct uop *u)

@@ -230,6 +230,7 @@ static void address(struct emit *e, const struct uop *u, int size)
 static void with_memory(struct emit *e, const struct uop *u)
 {
     bool fldcw = opcode(u) == 1 && digit(u) == 5;
+    e_write(e, R_T0); /* the quick forms' helpers leave the offset there */
     begin(e, u, true);
     address(e, u, memory_size[opcode(u)][digit(u)]);
     if (fldcw) { /* an exception unmasked: no longer the host's business */

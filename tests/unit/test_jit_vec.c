@@ -117,6 +117,7 @@ static void make_state(struct cpu_state *s)
     s->r[R_DI] = (chance(12) ? MIDDLE : MIDDLE + 0x1fe0 + 0x1000 * chance(2)) +
                  (chance(4) ? 16 * chance(4) : chance(64));
     s->r[R_SI] = MIDDLE + 32 * chance(8);
+    s->r[R_BX] = 16 * chance(8);
     s->r[R_SP] = MIDDLE - 0x800;
     s->rflags = EF_FIXED | (rng_next(&rng) & F_OSZAPC);
     s->mxcsr = 0x1f80 | chance(4) << 13 | (chance(2) ? 0 : chance(64));
@@ -212,6 +213,8 @@ static unsigned make_insn(const struct isa_row *r, uint8_t *b, bool code64)
     static const uint8_t mandatory[] = {[P_66] = 0x66, [P_F3] = 0xf3, [P_F2] = 0xf2};
     static const uint8_t pp[] = {[P_NP] = 0, [P_66] = 1, [P_F3] = 2, [P_F2] = 3};
     unsigned n = 0, kind = r->modrm >> 8, low = r->modrm & 0xff;
+    if (!chance(8)) /* the flat FS */
+        b[n++] = 0x64;
     unsigned rex = code64 && chance(3) ? chance(16) : 0;
     struct insn in;
     if (r->attr & A_W0)
@@ -261,6 +264,10 @@ static unsigned make_insn(const struct isa_row *r, uint8_t *b, bool code64)
     b[n++] = r->opcode;
     if (kind != MK_NONE)
         b[n++] = (uint8_t)modrm;
+    if (mem && chance(2)) { /* by SIB, with RBX as an index */
+        b[n - 1] = (uint8_t)((modrm & 0xf8) | 4);
+        b[n++] = (uint8_t)((chance(2) ? R_BX : 4) << 3 | (modrm & 7));
+    }
     if (mem)
         b[n++] = (uint8_t)(chance(4) ? 16 * chance(4) : chance(64));
     for (unsigned i = 0; i < 8; i++)
@@ -272,7 +279,8 @@ static unsigned make_insn(const struct isa_row *r, uint8_t *b, bool code64)
     /* the pointers stay */
     for (unsigned i = 0; i < in.op_count; i++)
         if ((in.op[i].where == W_E || in.op[i].where == W_G || in.op[i].where == W_Z) && i == 0 &&
-            ((in.op[i].reg & 15) == R_DI || (in.op[i].reg & 15) == R_SI))
+            ((in.op[i].reg & 15) == R_DI || (in.op[i].reg & 15) == R_SI ||
+             (in.op[i].reg & 15) == R_BX))
             return 0;
     return in.length;
 }
