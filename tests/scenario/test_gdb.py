@@ -1,6 +1,6 @@
 """The gdb stub, by gdb itself and by a client that speaks the protocol as it likes."""
+import platform
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -113,14 +113,16 @@ def modes(tmp_path_factory):
     return modes
 
 
-@pytest.fixture
-def debug(tmp_path):
-    """Starts ishi with a socket for debuggers; .client() connects."""
+@pytest.fixture(params=["interp", "jit"])
+def debug(tmp_path, request):
+    """Starts ishi, by each engine, with a socket for debuggers; .client() connects."""
     started = []
+    if request.param == "jit" and platform.machine() != "x86_64":
+        pytest.skip("the JIT needs an x86-64 host")
 
     def start(image, *more, stopped=True):
         path = tmp_path / f"gdb{len(started)}"
-        p = subprocess.Popen([str(ISHI), str(image), "--firmware", "none", "--mem", "16M", "--gdb", f"unix:{path}",
+        p = subprocess.Popen([str(ISHI), str(image), "--firmware", "none", "--mem", "16M", "--gdb", f"unix:{path}", "--engine", request.param,
                               *(["-S"] if stopped else []), *map(str, more)], stdin=subprocess.DEVNULL, text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
         p.path = path
@@ -359,6 +361,24 @@ def test_looking_changes_nothing(modes, tmp_path):
     assert "100000 instructions" in plain
     path = tmp_path / "gdb"
     assert run_virtual(loop, "-S", "--gdb", f"unix:{path}", client=look, path=path) == plain
+
+
+def test_monitor(ishi, modes):
+    """The same by the monitor."""
+    m = ishi(modes.img, "--firmware", "none", "-S")
+    at = modes.at
+    m.send("\x01c")
+    m.expect(r"\(ishi\) ")
+    for line, want in [(f"break {at['prot']:#x}", ""), ("cont", f"breakpoint at {at['prot']:x}\r?\n0008:.*mov eax, 0x10"),
+                       ("step 2", "mov es, ax"), ("x/2i $rip", "mov es, ax[^$]*mov ss, ax"), ("delete", ""),
+                       (f"watch {at['counter']:#x}", ""), ("break", f"watch {at['counter']:#x} 4 w"), ("cont", "access to"),
+                       (f"x/1xw {at['counter']:#x}", "0x00000001"), ("delete 0x1", "nothing stops at 0x1"), ("x/q 0", "x/NFU"),
+                       ("delete", ""), ("cont", ""), ("stop", "jmp|hlt")]:
+        m.line(line)
+        m.expect(re.escape(line))
+        m.expect(want)
+    m.line("quit")
+    assert m.status() == 0
 
 
 # gdb itself.
