@@ -100,10 +100,18 @@ unsigned snap_by_gdb_name(const char *name)
         if (!strcmp(name, seg_names[i]))
             return SW_SEL(i);
     }
+    for (unsigned i = 0; i < 8; i++) { /* the hidden parts, in ishi's own stub */
+        size_t k = strlen(seg_names[i]);
+        if (strncmp(name, seg_names[i], k) || name[k] != '_')
+            continue;
+        const char *part = name + k + 1;
+        return !strcmp(part, "base")    ? SW_BASE(i)
+               : !strcmp(part, "limit") ? SW_LIMIT(i)
+               : !strcmp(part, "attr")  ? SW_ATTR(i)
+                                        : ~0u;
+    }
     if (!strcmp(name, "eip"))
         return SW_RIP;
-    if (!strcmp(name, "fs_base") || !strcmp(name, "gs_base"))
-        return SW_BASE(name[0] == 'f' ? SEG_FS : SEG_GS);
     if (!strncmp(name, "xmm", 3))
         return SW_XMM + 2 * (unsigned)atoi(name + 3);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -126,7 +134,7 @@ void snap_from_gdb(struct partial *p, const struct gdb_client *g, const uint8_t 
         const struct gdb_reg *r = &g->reg[i];
         unsigned word = snap_by_gdb_name(r->name);
         uint64_t v = 0;
-        if (word == ~0u || r->offset + r->size > n)
+        if (word == ~0u || r->offset + r->size > n || p->known[word]) /* eax beside rax */
             continue;
         memcpy(&v, regs + r->offset, min_u64(r->size, 8));
         know(p, word, v, r->size >= 8 ? ~0ull : BIT(8 * r->size) - 1);

@@ -105,6 +105,9 @@ static bool take(struct gdb_client *g, char *reply, size_t size)
     for (size_t i = 0; i < n && k + 1 < size; i++) {
         if (start[1 + i] == '}' && i + 1 < n) /* an escaped character */
             reply[k++] = (char)(start[1 + ++i] ^ 0x20);
+        else if (start[1 + i] == '*' && k && i + 1 < n) /* so many more of the last one */
+            for (int more = start[1 + ++i] - 29; more > 0 && k + 1 < size; more--, k++)
+                reply[k] = reply[k - 1];
         else
             reply[k++] = start[1 + i];
     }
@@ -287,7 +290,6 @@ static void add_reg(struct gdb_client *g, const char *tag, const char *end)
         return;
     r->size = (unsigned)atoi(text) / 8;
     r->number = last ? last->number + 1 : 0;
-    r->offset = last ? last->offset + last->size : 0;
     if (attribute(tag, end, "regnum", text, sizeof text))
         r->number = (unsigned)atoi(text);
     g->reg_count++;
@@ -317,12 +319,28 @@ static bool describe(struct gdb_client *g, const char *name, unsigned depth, str
     return ok;
 }
 
+/* The reply to g has them by number. */
+static void place_regs(struct gdb_client *g)
+{
+    for (unsigned i = 1; i < g->reg_count; i++) {
+        for (unsigned k = i; k && g->reg[k - 1].number > g->reg[k].number; k--) {
+            struct gdb_reg other = g->reg[k];
+            g->reg[k] = g->reg[k - 1];
+            g->reg[k - 1] = other;
+        }
+    }
+    for (unsigned i = 1; i < g->reg_count; i++)
+        g->reg[i].offset = g->reg[i - 1].offset + g->reg[i - 1].size;
+}
+
 bool gdbc_describe(struct gdb_client *g, struct err *e)
 {
     char reply[GDB_PACKET];
-    return gdbc_ask(g, "qSupported:xmlRegisters=i386", reply, sizeof reply, e) &&
-           describe(g, "target.xml", 0, e) &&
-           (g->reg_count || err_set(e, ERR_UNSUPPORTED, "the gdb stub describes no registers"));
+    if (!gdbc_ask(g, "qSupported:xmlRegisters=i386", reply, sizeof reply, e) ||
+        !describe(g, "target.xml", 0, e))
+        return false;
+    place_regs(g);
+    return (g->reg_count || err_set(e, ERR_UNSUPPORTED, "the gdb stub describes no registers"));
 }
 
 const struct gdb_reg *gdbc_find(const struct gdb_client *g, const char *name)
