@@ -251,7 +251,11 @@ static enum engine_exit enter(struct kvm_vcpu *v)
         return take_over(v, "can't run");
     }
     kvm_exit_count(v);
-    return kvm_exit_device(v) ? ENGINE_BUDGET : other_exit(v);
+    enum engine_exit why = kvm_exit_device(v) ? ENGINE_BUDGET : other_exit(v);
+    /* not every such kernel hands writes of EFER back: see own_mode() */
+    if (v->vm->emulates && (run->s.regs.sregs.efer & (EFER_SCE | EFER_LME)))
+        kvm_store(v);
+    return why;
 }
 
 /* How long this run may last, in ns. */
@@ -271,18 +275,21 @@ static uint8_t mode_of(const struct cpu_state *s)
 }
 
 /* Where an emulating kernel goes astray without a word, our own CPU runs: at level 3 it answers
- * what it does not know with #UD to the guest; in long mode the host's processor runs that level,
- * but SYSCALL then stays at level 3. So systems that switch SYSCALL on are ours from there. */
+ * what it does not know with #UD to the guest, INT n in 64-bit mode among it, and SYSCALL stays at
+ * level
+ * 3. So systems of 64 bits are ours as soon as they say in EFER that they are. */
 static bool own_mode(struct kvm_vcpu *v)
 {
     const struct cpu *c = v->c;
-    bool level3 = c->cpl == 3, system = cpu_long(c) && (c->s.efer & EFER_SCE);
+    bool level3 = c->cpl == 3, system = c->s.efer & (EFER_SCE | EFER_LME);
     if (v->refused_mode == mode_of(&c->s))
         return true;
     if (!v->vm->emulates || !(level3 || system))
         return false;
     if (system && !v->told_system)
-        LOG(c->log, KVM, "cpu%u: this host's KVM emulates, and not SYSCALL: ishi's own CPU runs on",
+        LOG(c->log, KVM,
+            "cpu%u: this host's KVM emulates, and not all of 64-bit mode: ishi's own "
+            "CPU runs on",
             c->index);
     v->told_system |= system;
     return true;
@@ -433,6 +440,8 @@ static bool new_vcpu(struct kvm_vcpu *v, struct err *e)
         return err_set(e, ERR_NO_MEMORY, "KVM's CPU %u can't be mapped: %s", v->c->index,
                        strerror(errno));
     }
+    if (k->emulates)
+        v->run->kvm_valid_regs = KVM_SYNC_X86_SREGS;
     return true;
 }
 

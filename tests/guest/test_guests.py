@@ -44,11 +44,10 @@ def engines():
 EMULATED = not re.search(r"^flags.*\b(vmx|svm)\b", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
 UNEMULATED = {
     "apic": "the host's kernel takes interrupts some instructions late",
-    "debug": "the host's kernel has no data breakpoints at level 0",
     "fpu": "the host's kernel offers no XSAVE and no AVX",
-    "long": "the host's kernel answers INT n and far calls of 64-bit level 3 with #UD",
     "paging32": "the host's kernel has no paging in 32-bit mode, and does not check CR0 as it should",
-    "syscalls": "the host's kernel lets SYSCALL pass without EFER.SCE",
+    "real": "it does not end within minutes where the host's kernel emulates",
+    "smc": "it does not end within minutes where the host's kernel emulates",
     "tasks": "the host's kernel delivers a fault by a task gate as if it were an interrupt gate",
 }
 
