@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -53,6 +54,7 @@ static void run_qemu(int gdb, int memory, int log, enum witness_grain grain)
         args[n++] = "-D";
         args[n++] = file;
     }
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* it would not notice that ishi was killed */
     dup2(gdb, 0);
     dup2(gdb, 1);
     fcntl(memory, F_SETFD, 0);
