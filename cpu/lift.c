@@ -453,6 +453,15 @@ static bool count_row(struct cpu *c, const struct uop *u)
     return true;
 }
 
+/* Is a long block to end here? In straight code blocks end at the same places wherever they began,
+ * so that a run which stopped in the middle of one soon meets blocks that are there already. n:
+ * bytes from the block's first to the page's end. */
+static bool at_line(const struct lifted *out, size_t n, unsigned length)
+{
+    size_t end = out->bytes - n; /* to the page's end, negative; lines are 256 bytes */
+    return out->insn_count >= 24 && ((end ^ (end - length)) >> 8);
+}
+
 void lift_block(const struct cpu *c, struct lifted *out, struct uop *uops, unsigned capacity,
                 const uint8_t *bytes, size_t n, uint32_t key, unsigned max)
 {
@@ -486,7 +495,7 @@ void lift_block(const struct cpu *c, struct lifted *out, struct uop *uops, unsig
         lift_one(&l, r);
         out->insn_count++;
         out->bytes += in.length;
-        if (l.ends || out->bytes >= n)
+        if (l.ends || out->bytes >= n || at_line(out, n, in.length))
             break;
     }
     if (out->crosses)
