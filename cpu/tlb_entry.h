@@ -18,13 +18,14 @@ enum tlb_ctx {
     TLB_CTX_COUNT
 };
 
-/* What every access looks at; 32 bytes, a power of two, for a cheap index. */
+/* What every access looks at; 32 bytes on 64-bit hosts, a power of two, for a cheap index. */
 struct tlb_entry {
     uint64_t read, write; /* tags */
     uintptr_t host;       /* of the page's first byte */
     uintptr_t addend;     /* host - linear address of the page */
 };
-_Static_assert(sizeof(struct tlb_entry) == 32, "generated code shifts by 5");
+_Static_assert(sizeof(uintptr_t) != 8 || sizeof(struct tlb_entry) == 32,
+               "generated code shifts by 5");
 
 /* The rest of it. */
 struct tlb_info {
