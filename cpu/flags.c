@@ -125,3 +125,23 @@ void flags_set(struct cpu *c, uint64_t v)
     if (changed & (EF_VM | EF_TF | EF_AC | EF_IF | EF_RF))
         cpu_mode_changed(c);
 }
+
+void flags_pose(struct cpu *c)
+{
+    /* a - b by CF, SF, OF: in the lowest 8, 16, 32 bits and in all 64 alike. Where no subtraction
+     * sets the flags so, only the result counts. */
+    static const struct {
+        uint64_t a, b;
+    } pose[2][2][2] = {
+        {{{2, 1}, {0x8080808080808080, 0x7f7f7f7f7f7f7f7f}}, {{~0ull, 1}, {~0ull, 1}}},
+        {{{1, ~0ull}, {2, 1}}, {{1, 2}, {0x7f7f7f7f7f7f7f7f, 0x8080808080808080}}},
+    };
+    if (c->s.cc_op >> 2 != CC_HOST)
+        return;
+    uint32_t f = flags_arith(c);
+    uint64_t a = pose[!!(f & F_C)][!!(f & F_S)][!!(f & F_O)].a;
+    uint64_t b = pose[!!(f & F_C)][!!(f & F_S)][!!(f & F_O)].b;
+    flags_set_arith(c, f);
+    c->s.cc_dst = f & F_Z ? 0 : a - b;
+    c->s.cc_src = f & F_Z ? 0 : b;
+}

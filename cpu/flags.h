@@ -69,6 +69,11 @@ static inline void flags_settle(struct cpu *c)
         flags_set_arith(c, flags_arith(c));
 }
 
+/* Between two instructions of a block whose rest the interpreter runs: flags that generated code
+ * saved (CC_HOST) become eager, and cc_dst and cc_src such that the conditions that a lifter chose
+ * after a subtraction of whatever size, or after a result, come out as the flags say. */
+void flags_pose(struct cpu *c);
+
 /* Replaces RFLAGS; the caller has applied privilege rules. Follows up changes of VM, TF, AC, IF. */
 void flags_set(struct cpu *c, uint64_t v);
 

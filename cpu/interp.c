@@ -318,6 +318,7 @@ enum interp_leave interp_run(struct cpu *c, struct block *b)
 enum interp_leave interp_rest(struct cpu *c, struct block *b, const struct uop *u)
 {
     uint64_t limit = c->limit;
+    flags_pose(c);
     c->block = b;
     c->link_from = NULL;
     c->limit = c->s.icount + b->insns; /* no other block will fit */

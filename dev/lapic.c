@@ -608,8 +608,7 @@ void lapic_reset(struct lapic *l)
 
 void lapic_restore(struct lapic *l)
 {
-    l->s.timer_start = min_u64(l->s.timer_start, clock_now(l->clock));
-    timer_set(&l->timer, l->s.timer_at);
+    lapic_timer_restore(l);
     update(l);
 }
 

@@ -157,6 +157,14 @@ void lapic_tsc_changed(void *apic)
         lapic_timer_arm(l);
 }
 
+void lapic_timer_restore(struct lapic *l)
+{
+    uint64_t now = clock_now(l->clock);
+    if (l->s.timer_start != STOPPED && l->s.timer_start > now)
+        l->s.timer_start = now;
+    timer_set(&l->timer, l->s.timer_at);
+}
+
 void lapic_timer_init(struct lapic *l)
 {
     timer_init(&l->timer, l->clock, "lapic", fire, l);

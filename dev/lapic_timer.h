@@ -8,6 +8,8 @@
 #include "dev/lapic.h"
 
 void lapic_timer_init(struct lapic *l);
+/* After a load of the state. */
+void lapic_timer_restore(struct lapic *l);
 /* Waits for the next expiry, as the state says. */
 void lapic_timer_arm(struct lapic *l);
 /* The LVT register was written; it was `old`. */

@@ -460,6 +460,20 @@ static void test_state(void **state)
     assert_true(cpu[0].intr);
 }
 
+/* A one-shot count that ended, in periodic mode meanwhile: it stays ended over a restore. */
+static void test_state_of_an_ended_count(void **state)
+{
+    wr(0, 0x3e0, 0xb);
+    wr(0, 0x320, 0x40);
+    wr(0, 0x380, 10000);
+    dev_pass(&clk, 13000);
+    wr(0, 0x320, 0x20040);
+    struct lapic_state saved = apic[0].s;
+    lapic_restore(&apic[0]);
+    assert_memory_equal(&apic[0].s, &saved, sizeof saved);
+    assert_int_equal(rd(0, 0x390), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -478,6 +492,7 @@ int main(void)
         cmocka_unit_test_setup(test_ioapic_level, setup),
         cmocka_unit_test_setup(test_ioapic_extint_nmi_and_msi, setup),
         cmocka_unit_test_setup(test_state, setup),
+        cmocka_unit_test_setup(test_state_of_an_ended_count, setup),
     };
     return RUN(tests);
 }

@@ -170,10 +170,38 @@ static void test_same(void **state)
     scrap(jit, &engine_jit);
 }
 
+/* Flags that generated code saved, then read by conditions that were chosen for a subtraction. */
+static void test_pose(void **state)
+{
+    struct cpu *c = calloc(1, sizeof *c);
+    struct rng r;
+    rng_seed(&r, 9);
+    for (unsigned i = 0; i < 20000; i++) {
+        unsigned bits = 8u << (i & 3);
+        uint64_t mask = ~0ull >> (64 - bits), high = BIT(bits - 1);
+        uint64_t a = rng_next(&r) & mask, b = i % 7 ? rng_next(&r) & mask : a, d = (a - b) & mask;
+        uint32_t f = (a < b ? F_C : 0) | (d ? 0 : F_Z) | (d & high ? F_S : 0) |
+                     ((a ^ b) & (a ^ d) & high ? F_O : 0) | (rng_next(&r) & (F_A | F_P));
+        c->s.cc_op = CC_HOST * 4;
+        c->s.cc_src = (f & F_SZAPC) << 8 | !!(f & F_O);
+        flags_pose(c);
+        assert_int_equal(flags_get(c) & F_OSZAPC, f);
+        uint64_t x = (c->s.cc_dst + c->s.cc_src) & mask, y = c->s.cc_src & mask;
+        assert_int_equal(x < y, a < b);
+        assert_int_equal(x <= y, a <= b);
+        assert_int_equal(sext(x, bits) < sext(y, bits), sext(a, bits) < sext(b, bits));
+        assert_int_equal(sext(x, bits) <= sext(y, bits), sext(a, bits) <= sext(b, bits));
+        assert_int_equal((c->s.cc_dst & mask) == 0, d == 0);
+        assert_int_equal((c->s.cc_dst & high) != 0, (d & high) != 0);
+    }
+    free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same),
+        cmocka_unit_test(test_pose),
     };
     return RUN(tests);
 }
