@@ -2,10 +2,15 @@
 #include "engine/engine.h"
 
 static const struct engine *const engines[] = {
-    &engine_interp,
-    &engine_jit,
     &engine_kvm,
+    &engine_jit,
+    &engine_interp,
 };
+
+const struct engine *engine_default(void)
+{
+    return engine_jit.usable() ? &engine_jit : &engine_interp;
+}
 
 const struct engine *engine_at(unsigned i)
 {

@@ -35,10 +35,13 @@ struct engine {
     void (*sync)(struct cpu *c);
     /* Text for the monitor, of the machine that c is in. */
     void (*show)(struct cpu *c, char *buf, size_t size);
-    bool by_time; /* a run ends by the host's clock, and s.icount is a guess */
+    bool by_time;         /* a run ends by the host's clock, and s.icount is a guess */
+    bool (*usable)(void); /* NULL: on every host */
 };
 
-/* By name, and the i-th; NULL: there is none. The first is what `auto` takes. */
+/* The best of our own CPU's on this host: what `auto` takes where KVM is not worth it. */
+const struct engine *engine_default(void);
+/* By name, and the i-th, best first; NULL: there is none. */
 const struct engine *engine_find(const char *name);
 const struct engine *engine_at(unsigned i);
 

@@ -8,6 +8,15 @@
 
 #define CODE_BYTES (96u << 20) /* of generated code, touched as it is used */
 
+static bool usable(void)
+{
+    struct codemem m;
+    if (!jit_host_ok() || !codemem_host(&m, PAGE_SIZE))
+        return false;
+    m.free(&m);
+    return true;
+}
+
 static bool join(struct cpu **cpus, unsigned n, struct err *e)
 {
     struct codemem m;
@@ -38,4 +47,4 @@ static void show(struct cpu *c, char *buf, size_t size)
     jit_show(c->jit.jit, buf, size);
 }
 
-const struct engine engine_jit = {"jit", "JIT", join, part, run, NULL, show, false};
+const struct engine engine_jit = {"jit", "JIT", join, part, run, NULL, show, false, usable};

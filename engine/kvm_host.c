@@ -222,5 +222,5 @@ const struct engine *kvm_choose(const struct kvm_report *r, char *why, size_t si
                  (unsigned long long)r->insn_ps / 1000);
     else
         snprintf(why, size, "/dev/kvm works");
-    return r->usable && !slow ? &engine_kvm : engine_at(0);
+    return r->usable && !slow ? &engine_kvm : engine_default();
 }

@@ -6,6 +6,11 @@ static bool join(struct cpu **cpus, unsigned n, struct err *e)
     return err_set(e, ERR_UNSUPPORTED, "code is generated on x86-64 hosts only");
 }
 
+static bool usable(void)
+{
+    return false;
+}
+
 static void part(struct cpu **cpus, unsigned n) {}
 
-const struct engine engine_jit = {"jit", "JIT", join, part, soft_run, NULL, NULL, false};
+const struct engine engine_jit = {"jit", "JIT", join, part, soft_run, NULL, NULL, false, usable};

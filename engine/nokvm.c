@@ -25,5 +25,5 @@ const struct engine *kvm_choose(const struct kvm_report *r, char *why, size_t si
 {
     if (size)
         why[0] = 0;
-    return engine_at(0);
+    return engine_default();
 }

@@ -141,7 +141,7 @@ static bool choose_engine(struct front *f, struct err *e)
         return err_set(e, ERR_INVALID, "--stop-after counts instructions, which engine %s can't",
                        o->engine->name);
     if (!o->engine && (o->clock == CLOCK_VIRTUAL || o->stop_after)) {
-        o->engine = engine_at(0);
+        o->engine = engine_default();
     } else if (!o->engine) {
         struct kvm_report *r = xcalloc(1, sizeof *r);
         kvm_probe(r, false);

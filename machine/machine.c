@@ -150,7 +150,7 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
     struct machine *m = xcalloc(1, sizeof *m);
     m->cfg = *cfg;
     if (!m->cfg.engine)
-        m->cfg.engine = engine_at(0);
+        m->cfg.engine = engine_default();
     m->stop_after = ~0ull;
     m->s.quantum = quantum(m);
     if (cfg->clock == CLOCK_HOST)

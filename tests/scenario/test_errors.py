@@ -162,7 +162,7 @@ def test_disk_in_use(ishi, piped, tmp_path):
     image = tmp_path / "disk.img"
     image.write_bytes(b"\xeb\xfe" + bytes(508) + b"\x55\xaa")
     first = ishi("--firmware", "none", "--ide", image)
-    first.expect("interpreter")
+    first.expect("engine ")
     done = piped("--firmware", "none", "--ide", image)
     assert "in use" in done.stderr and done.returncode == 2
     assert first.quit() == 0
