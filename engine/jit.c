@@ -11,7 +11,7 @@
 static bool usable(void)
 {
     struct codemem m;
-    if (!jit_host_ok() || !codemem_host(&m, PAGE_SIZE))
+    if (!jit_host_ok() || !codemem_host(&m, CODE_BYTES))
         return false;
     m.free(&m);
     return true;
