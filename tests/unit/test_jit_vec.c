@@ -192,11 +192,17 @@ static bool named(const struct isa_row *r, const char *const *names)
     return false;
 }
 
-static bool wanted(const struct isa_row *r)
+static bool wanted(const struct isa_row *r, bool integers)
 {
     static const char *const integer[] = {"add", "sub",  "cmp",   "adc",   "inc",
                                           "and", "setc", "lahf",  "lea",   "mov",
                                           "rol", "sete", "cmovb", "cmove", NULL};
+    static const char *const native[] = {
+        "mul",  "imul", "div",  "idiv",  "shld",  "shrd",   "bt",    "bts",     "btr",
+        "btc",  "bsf",  "bsr",  "tzcnt", "lzcnt", "popcnt", "crc32", "andn",    "bextr",
+        "bzhi", "pdep", "pext", "sarx",  "shlx",  "shrx",   "blsr",  "blsmsk",  "blsi",
+        "mulx", "adcx", "adox", "sahf",  "lahf",  "clc",    "stc",   "cmc",     "cld",
+        "std",  "rorx", "rcl",  "rcr",   "shl",   "movbe",  "xadd",  "cmpxchg", NULL};
     if (r->attr & (A_CPL0 | A_BRANCH | A_HLT | A_I64 | A_END))
         return false;
     for (unsigned i = 0; i < 4; i++)
@@ -204,6 +210,10 @@ static bool wanted(const struct isa_row *r)
             return false;
     if (r->attr & (A_SSE | A_VEX | A_X87 | A_MMX))
         return true;
+    if (integers && chance(4))
+        return named(r, native);
+    if (integers)
+        return r->map != MAP_1B || (r->opcode & 0xfc) != 0xa4;
     return r->map == MAP_1B && named(r, integer) && !chance(2);
 }
 
@@ -287,10 +297,11 @@ static unsigned make_insn(const struct isa_row *r, uint8_t *b, bool code64)
 
 static unsigned make_code(uint8_t *code, bool code64)
 {
-    unsigned n = 0, only = chance(3); /* mixed, vectors, x87 */
+    unsigned n = 0, only = chance(4); /* mixed, vectors, x87, integers */
     for (unsigned i = 0; i < INSNS;) {
         const struct isa_row *r = &isa_rows[chance(isa_row_count)];
-        if (!wanted(r) || (only == 1 && r->attr & (A_X87 | A_MMX)) ||
+        if (!wanted(r, only == 3) || (only == 3 && r->attr & (A_SSE | A_X87 | A_MMX)) ||
+            (only == 1 && r->attr & (A_X87 | A_MMX)) ||
             (only == 2 && r->attr & (A_SSE | A_VEX | A_MMX)))
             continue;
         unsigned length = make_insn(r, code + n, code64);
