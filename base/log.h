@@ -16,7 +16,9 @@
     X(PCI, "pci", "configuration space")                              \
     X(DISK, "disk", "IDE commands")                                   \
     X(BOOT, "boot", "what the boot loaders do")                       \
-    X(KVM, "kvm", "what the host's KVM could not do")                 \
+    X(KVM, "kvm", "what KVM could not do; at its end, its exits")     \
+    X(EXIT, "exit", "each exit of KVM")                               \
+    X(INSN, "insn", "each instruction, disassembled; slow")           \
     X(HOST, "host", "the outside: files, terminals, sockets")
 
 enum log_topic {
@@ -25,6 +27,9 @@ enum log_topic {
 #undef X
         LOG_TOPIC_COUNT
 };
+
+/* What "all" leaves out: a line for each step of the machine. */
+#define LOG_STEPS (BIT(LOG_INSN) | BIT(LOG_EXIT))
 
 struct log {
     uint32_t mask;                                /* bit n: topic n is on */

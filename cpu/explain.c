@@ -334,6 +334,29 @@ static uint64_t say_instructions(struct cpu *c, struct out *o, uint64_t la, uint
     return la;
 }
 
+unsigned explain_insn(struct cpu *c, uint64_t at, char *buf, size_t size)
+{
+    uint8_t bytes[ISA_MAX_LEN];
+    char hex[3 * 8 + 4] = "", text[120];
+    struct insn in;
+    uint64_t la = cpu_64(c) ? at : (uint32_t)(c->s.seg[SEG_CS].base + at);
+    size_t n = mmu_peek(c, la, bytes, sizeof bytes);
+    if (!n) {
+        snprintf(buf, size, "%08llx  no memory is mapped here", (unsigned long long)at);
+        return 0;
+    }
+    enum isa_result r = isa_decode(&in, bytes, n, c->key & KEY_CODE, NULL);
+    unsigned length = r == ISA_OK ? in.length : 1;
+    for (unsigned i = 0; i < length && i < 8; i++)
+        snprintf(hex + 3 * i, sizeof hex - 3 * i, "%02x ", bytes[i]);
+    if (r == ISA_OK)
+        isa_format(&in, at, text, sizeof text);
+    else
+        snprintf(text, sizeof text, "(undefined)");
+    snprintf(buf, size, "%08llx  %-24s %s", (unsigned long long)at, hex, text);
+    return r == ISA_OK ? length : 0;
+}
+
 #define BLOCKS_TOLD 6
 
 /* Blocks are given by the linear address of their first byte; the code is read as it is now, in the

@@ -20,6 +20,10 @@ size_t explain_registers(struct cpu *c, char *buf, size_t size);
 /* The last blocks of code that were entered, and where the CPU stands, disassembled. */
 size_t explain_code(struct cpu *c, char *buf, size_t size);
 
+/* One instruction at offset `at` of the code segment as a line with its bytes, without a newline.
+ * Returns its length; 0 when there is no memory or no instruction (the line says so). */
+unsigned explain_insn(struct cpu *c, uint64_t at, char *buf, size_t size);
+
 /* One fault in one line, without the newline: "#PF page fault at …: …". */
 size_t explain_fault(struct cpu *c, const struct fault *f, char *buf, size_t size);
 

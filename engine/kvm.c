@@ -529,6 +529,7 @@ static void part(struct cpu **cpus, unsigned n)
     if (!cpus[0] || !cpus[0]->vcpu)
         return;
     k = cpus[0]->vcpu->vm;
+    kvm_show_log(cpus[0]);
     soft_part(cpus, n);
     free_vm(k);
 }

@@ -32,6 +32,11 @@ static const char *const reasons[KVM_EXITS] = {
 };
 /* clang-format on */
 
+static const char *reason(uint32_t n)
+{
+    return n < KVM_EXITS && reasons[n] ? reasons[n] : "other";
+}
+
 static int more(const void *a, const void *b)
 {
     const struct kvm_place *x = a, *y = b;
@@ -68,8 +73,7 @@ void kvm_show(struct cpu *c, char *buf, size_t size)
         (unsigned long long)s->runs, (unsigned long long)s->loads, (unsigned long long)s->stores);
     for (unsigned i = 0; i < KVM_EXITS; i++)
         if (s->exits[i])
-            say(&t, "  %-23s %12llu\n", reasons[i] ? reasons[i] : "other",
-                (unsigned long long)s->exits[i]);
+            say(&t, "  %-23s %12llu\n", reason(i), (unsigned long long)s->exits[i]);
     say(&t, "by place:\n");
     places(&t, s->port, "port", 12);
     places(&t, s->page, "memory page", 8);
@@ -78,5 +82,61 @@ void kvm_show(struct cpu *c, char *buf, size_t size)
         say(&t, "instructions that ishi's own CPU ran: %llu; KVM stopped at:\n",
             (unsigned long long)s->stepped);
         refusals(&t, s);
+    }
+}
+
+#define SHOW_SIZE 4096
+
+void kvm_show_log(struct cpu *c)
+{
+    if (!c->log || !(c->log->mask & BIT(LOG_KVM)))
+        return;
+    char *text = xcalloc(1, SHOW_SIZE), *save = NULL;
+    kvm_show(c, text, SHOW_SIZE);
+    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+        log_write(c->log, LOG_KVM, "%s", line);
+    free(text);
+}
+
+/* The bytes of an access as one number, the way the guest wrote it. */
+static unsigned long long value(const uint8_t *p, unsigned n)
+{
+    uint64_t v = 0;
+    memcpy(&v, p, min_u64(n, 8));
+    return v;
+}
+
+void kvm_exit_log(const struct kvm_vcpu *v)
+{
+    const struct kvm_run *run = v->run;
+    const struct log *l = v->c->log;
+    unsigned n = v->c->index;
+    switch (run->exit_reason) {
+    case KVM_EXIT_IO:
+        if (run->io.direction == KVM_EXIT_IO_IN)
+            LOG(l, EXIT, "cpu%u: IN from port %x, %u bytes, %u times", n, run->io.port,
+                run->io.size, run->io.count);
+        else
+            LOG(l, EXIT, "cpu%u: OUT to port %x of %llx, %u bytes, %u times", n, run->io.port,
+                value((const uint8_t *)run + run->io.data_offset, run->io.size), run->io.size,
+                run->io.count);
+        break;
+    case KVM_EXIT_MMIO:
+        if (run->mmio.is_write)
+            LOG(l, EXIT, "cpu%u: write of %llx to %llx, %u bytes", n,
+                value(run->mmio.data, run->mmio.len), (unsigned long long)run->mmio.phys_addr,
+                run->mmio.len);
+        else
+            LOG(l, EXIT, "cpu%u: read of %llx, %u bytes", n,
+                (unsigned long long)run->mmio.phys_addr, run->mmio.len);
+        break;
+    case KVM_EXIT_X86_RDMSR: LOG(l, EXIT, "cpu%u: RDMSR %x", n, run->msr.index); break;
+    case KVM_EXIT_X86_WRMSR:
+        LOG(l, EXIT, "cpu%u: WRMSR %x of %llx", n, run->msr.index,
+            (unsigned long long)run->msr.data);
+        break;
+    default:
+        LOG(l, EXIT, "cpu%u: %s, reason %u", n, reason(run->exit_reason), run->exit_reason);
+        break;
     }
 }

@@ -130,6 +130,10 @@ void kvm_refused(struct kvm_vcpu *v, const char *what);
 
 /* kvm_show.c */
 void kvm_show(struct cpu *c, char *buf, size_t size);
+/* The same to the log, under "kvm". */
+void kvm_show_log(struct cpu *c);
+/* The present exit to the log, under "exit". */
+void kvm_exit_log(const struct kvm_vcpu *v);
 
 /* kvm_host.c */
 int kvm_open(struct err *e); /* /dev/kvm, or -1 */

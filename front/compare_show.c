@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "cpu/explain.h"
 #include "cpu/mem.h"
 #include "front/compare.h"
 #include "front/inspect.h"
@@ -124,7 +125,7 @@ void compare_show_insn(struct machine *m, const char *prefix)
             printf("%scpu%u ", prefix, i);
         else
             printf("%s", prefix);
-        inspect_disasm(c, c->s.rip, text, sizeof text);
+        explain_insn(c, c->s.rip, text, sizeof text);
         printf("%12" PRIu64 "  %04x:%s\n", c->s.icount, c->s.seg[SEG_CS].sel, text);
     }
 }

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "cpu/explain.h"
 #include "cpu/flags.h"
 #include "cpu/mem.h"
 #include "machine/pc.h"
@@ -65,29 +66,6 @@ bool inspect_register(struct cpu *c, const char *name, uint64_t *v)
         }
     }
     return false;
-}
-
-unsigned inspect_disasm(struct cpu *c, uint64_t at, char *buf, size_t size)
-{
-    uint8_t bytes[ISA_MAX_LEN];
-    char hex[3 * 8 + 4] = "", text[120];
-    struct insn in;
-    uint64_t la = cpu_64(c) ? at : (uint32_t)(c->s.seg[SEG_CS].base + at);
-    size_t n = mmu_peek(c, la, bytes, sizeof bytes);
-    if (!n) {
-        snprintf(buf, size, "%08llx  no memory is mapped here", (unsigned long long)at);
-        return 0;
-    }
-    enum isa_result r = isa_decode(&in, bytes, n, c->key & KEY_CODE, NULL);
-    unsigned length = r == ISA_OK ? in.length : 1;
-    for (unsigned i = 0; i < length && i < 8; i++)
-        snprintf(hex + 3 * i, sizeof hex - 3 * i, "%02x ", bytes[i]);
-    if (r == ISA_OK)
-        isa_format(&in, at, text, sizeof text);
-    else
-        snprintf(text, sizeof text, "(undefined)");
-    snprintf(buf, size, "%08llx  %-24s %s", (unsigned long long)at, hex, text);
-    return r == ISA_OK ? length : 0;
 }
 
 static void flags_text(uint64_t f, char *buf)
@@ -153,7 +131,7 @@ static void show_registers(struct machine *m, struct cpu *c, char *buf, size_t s
         (unsigned long long)c->s.dr7, (unsigned long long)c->s.dr[0],
         (unsigned long long)c->s.dr[1], (unsigned long long)c->s.dr[2],
         (unsigned long long)c->s.dr[3]);
-    inspect_disasm(c, c->s.rip, text, sizeof text);
+    explain_insn(c, c->s.rip, text, sizeof text);
     add(&t, "next: %s\n", text);
 }
 

@@ -16,8 +16,4 @@ extern const struct inspect_topic inspect_topics[];
 /* A register by its name: rax, eip, cr3, … False: no such name. */
 bool inspect_register(struct cpu *c, const char *name, uint64_t *v);
 
-/* One instruction at offset `at` of the code segment as a line with its bytes. Returns its length,
- * 0 when there is no memory or no instruction (the line says so). */
-unsigned inspect_disasm(struct cpu *c, uint64_t at, char *buf, size_t size);
-
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cpu/explain.h"
 #include "cpu/mem.h"
 #include "front/inspect.h"
 
@@ -74,7 +75,7 @@ static void cmd_disasm(struct monitor *m, char **arg)
     }
     char text[200];
     for (uint64_t i = 0; i < min_u64(n, 1000); i++) {
-        unsigned length = inspect_disasm(c, at, text, sizeof text);
+        unsigned length = explain_insn(c, at, text, sizeof text);
         monitor_say(m, "%s\n", text);
         if (!length)
             return;
@@ -172,6 +173,29 @@ static void cmd_screenshot(struct monitor *m, char **arg)
         monitor_say(m, "%s\n", e.text);
 }
 
+/* Words as in `log insn,int`, `log none`. */
+static void run_log(struct monitor *m, char **arg)
+{
+    uint32_t mask = 0;
+    char *save = NULL;
+    for (char *w = arg[1] ? strtok_r(arg[1], ",", &save) : NULL; w;
+         w = strtok_r(NULL, ",", &save)) {
+        unsigned t = 0;
+        while (t < LOG_TOPIC_COUNT && strcmp(w, log_topic_name((enum log_topic)t)))
+            t++;
+        if (t == LOG_TOPIC_COUNT && strcmp(w, "none")) {
+            monitor_say(m, "no topic \"%s\"\n", w);
+            return;
+        }
+        mask |= t < LOG_TOPIC_COUNT ? BIT(t) : 0;
+    }
+    if (arg[1])
+        machine_log(m->machine, mask | BIT(LOG_HOST));
+    for (unsigned t = 0; !arg[1] && t < LOG_TOPIC_COUNT; t++)
+        monitor_say(m, "%c %-6s %s\n", machine_log_mask(m->machine) & BIT(t) ? '*' : ' ',
+                    log_topic_name((enum log_topic)t), log_topic_text((enum log_topic)t));
+}
+
 static void run_engine(struct monitor *m, char **arg)
 {
     const struct engine *x = arg[1] ? engine_find(arg[1]) : NULL;
@@ -228,6 +252,8 @@ static const struct {
     {"cpu", "[N]", "which CPU the other commands look at", cmd_cpu},
     {"screenshot", "FILE.png", "a picture of the VGA screen", cmd_screenshot},
     {"engine", "[NAME]", "which engine runs the CPUs; goes on with another", run_engine},
+    {"log", "[TOPIC,…|none]", "what the log has from here on; insn traces each instruction",
+     run_log},
     {"stop", "", "stops the machine", monitor_stop},
     {"cont", "", "lets it go on", monitor_cont},
     {"step", "[N]", "that many instructions of the chosen CPU, others standing still",

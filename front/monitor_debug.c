@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cpu/explain.h"
 #include "front/inspect.h"
 #include "front/monitor.h"
 #include "machine/debug.h"
@@ -19,7 +20,7 @@ static bool mine(struct monitor *m)
 static void show_place(struct monitor *m, struct cpu *c)
 {
     char text[200];
-    inspect_disasm(c, c->s.rip, text, sizeof text);
+    explain_insn(c, c->s.rip, text, sizeof text);
     monitor_say(m, "%04x:%s\n", c->s.seg[SEG_CS].sel, text);
 }
 
@@ -182,7 +183,7 @@ static void show_instructions(struct monitor *m, uint64_t at, uint64_t count)
     unsigned length;
     at -= cpu_64(c) ? 0 : c->s.seg[SEG_CS].base; /* it takes offsets in CS */
     do {
-        length = inspect_disasm(c, at, text, sizeof text);
+        length = explain_insn(c, at, text, sizeof text);
         monitor_say(m, "%s\n", text);
         at += length;
     } while (length && --count);

@@ -200,7 +200,7 @@ static bool set_log(struct options *o, const char *s, struct err *e)
             k++;
         bool found = k == 3 && !strncmp(s, "all", 3);
         if (found)
-            o->log_mask = ~0u;
+            o->log_mask |= ~(uint32_t)LOG_STEPS;
         for (unsigned t = 0; t < LOG_TOPIC_COUNT; t++) {
             const char *name = log_topic_name((enum log_topic)t);
             if (strlen(name) == k && !strncmp(s, name, k)) {
@@ -364,7 +364,7 @@ static const struct option table[] = {
      set_jit_stats},
     {"stats", 0, NULL, "At the end, prints how many instructions ran, in what time.", set_stats},
     {"no-reboot", 0, NULL, "A guest that reboots ends ishi.", set_no_reboot},
-    {"log", 0, "TOPIC[,TOPIC…][:FILE]", "Writes a log to stderr or FILE. Topics below, or all.",
+    {"log", 0, "TOPIC[,TOPIC…][:FILE]", "Writes a log to stderr or FILE. Topics below, or all (but exit and insn).",
      set_log},
 };
 

@@ -1,8 +1,10 @@
 #include "machine/debug.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cpu/block.h"
+#include "cpu/explain.h"
 #include "cpu/flags.h"
 #include "cpu/intr.h"
 #include "cpu/mem.h"
@@ -23,10 +25,11 @@ static void update(struct machine *m)
 {
     struct debug *d = machine_debug(m);
     bool stops = d->stops.break_count || d->stops.watch_count;
-    d->on = stops;
+    d->on = stops || d->trace;
     for (unsigned i = 0; i < machine_cpu_count(m); i++) {
         struct cpu *c = machine_cpu(m, i);
         c->stops = stops ? &d->stops : NULL;
+        c->stop.events = d->act[i] == DEBUG_STEPS || d->trace;
         d->on = d->on || d->act[i] != DEBUG_RUN;
     }
 }
@@ -40,7 +43,6 @@ void debug_act(struct machine *m, unsigned cpu, enum debug_act act, uint64_t low
     d->act[cpu] = (uint8_t)act;
     d->low[cpu] = low;
     d->high[cpu] = high;
-    c->stop.events = act == DEBUG_STEPS;
     d->passed[cpu] = c->stop.passed;
     c->stop.why = STOP_NONE;
     c->stop.passing = false;
@@ -84,6 +86,36 @@ enum machine_event debug_step(struct machine *m, unsigned cpu, struct err *e)
     return event;
 }
 
+/* The trace. */
+
+void debug_trace(struct machine *m, bool on)
+{
+    machine_debug(m)->trace = on;
+    update(m);
+}
+
+/* What the CPU executes next. If something waits, it may be that and not this instruction. */
+static void trace_turn(struct machine *m, struct debug *d, unsigned i)
+{
+    struct cpu *c = machine_cpu(m, i);
+    char text[128];
+    d->line[0] = 0;
+    if (c->s.activity != ACT_RUN)
+        return;
+    explain_insn(c, c->s.rip, text, sizeof text);
+    snprintf(d->line, sizeof d->line, "cpu%u %04x:%s", i, c->s.seg[SEG_CS].sel, text);
+    if (c->request)
+        return;
+    LOG(c->log, INSN, "%s", d->line);
+    d->line[0] = 0;
+}
+
+static void trace_turned(struct debug *d, struct cpu *c, uint64_t done)
+{
+    if (done && d->line[0])
+        LOG(c->log, INSN, "%s", d->line);
+}
+
 /* Turns. */
 
 /* What was held off is asked for again. */
@@ -100,6 +132,10 @@ bool debug_turn(struct machine *m, struct cpu *c, uint64_t *budget)
     struct debug *d = machine_debug(m);
     if (d->act[c->index] == DEBUG_HOLD)
         return false;
+    if (d->trace) {
+        *budget = min_u64(*budget, 1);
+        trace_turn(m, d, c->index);
+    }
     if (d->act[c->index] == DEBUG_STEPS) {
         *budget = min_u64(*budget, 1);
         c->stop.hold = d->flags & DEBUG_NOIRQ;
@@ -121,6 +157,8 @@ bool debug_turned(struct machine *m, struct cpu *c, uint64_t done)
     struct debug *d = machine_debug(m);
     unsigned i = c->index;
     enum stop_why why = c->stop.why;
+    if (d->trace)
+        trace_turned(d, c, done);
     if (c->stop.hold)
         let_go(c);
     c->stop.why = STOP_NONE;

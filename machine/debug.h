@@ -73,6 +73,11 @@ bool debug_break_remove(struct machine *m, uint64_t la);
  * devices (DMA) and by the page walk are not seen. */
 bool debug_watch_add(struct machine *m, uint64_t la, uint64_t length, unsigned kinds);
 bool debug_watch_remove(struct machine *m, uint64_t la, uint64_t length, unsigned kinds);
+/* A line for each instruction of every CPU, to the log's topic "insn", from the next turn on: as it
+ * is about to be executed, with its bytes and disassembled. An instruction in whose place an
+ * interrupt is taken has none. The machine then runs by single steps, on every engine. At first: as
+ * the log's mask has it. */
+void debug_trace(struct machine *m, bool on);
 /* Removes all. */
 void debug_clear(struct machine *m);
 const struct stops *debug_stops(const struct machine *m);
@@ -94,7 +99,8 @@ size_t debug_write(struct machine *m, unsigned cpu, bool physical, uint64_t at, 
 struct debug {
     struct stops stops;
     struct debug_stop stop;
-    bool on; /* some CPU does not simply run, or there are stops */
+    bool on; /* some CPU does not simply run, or there are stops, or a trace is written */
+    bool trace;
     bool paused;
     uint64_t paused_at; /* host's ns */
     unsigned flags;     /* DEBUG_NOIRQ */
@@ -102,6 +108,7 @@ struct debug {
     uint64_t low[CPU_MAX], high[CPU_MAX];
     bool stopped_here[CPU_MAX]; /* this CPU's stop was told, and nobody moved it since */
     uint64_t passed[CPU_MAX];   /* cpu.stop.passed when its step began */
+    char line[160];             /* of the trace: an instruction that an interrupt may forestall */
 };
 
 struct debug *machine_debug(struct machine *m);

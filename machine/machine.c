@@ -188,6 +188,7 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
         machine_free(m);
         return NULL;
     }
+    machine_log(m, cfg->log.mask);
     return m;
 }
 
@@ -362,6 +363,17 @@ unsigned machine_exit_code(const struct machine *m)
 struct cpu *machine_triple(struct machine *m)
 {
     return m->triple;
+}
+
+void machine_log(struct machine *m, uint32_t mask)
+{
+    m->cfg.log.mask = mask;
+    debug_trace(m, mask & BIT(LOG_INSN));
+}
+
+uint32_t machine_log_mask(const struct machine *m)
+{
+    return m->cfg.log.mask;
 }
 
 uint64_t machine_hash(struct machine *m)

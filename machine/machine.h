@@ -107,6 +107,10 @@ uint64_t machine_icount(const struct machine *m);
 unsigned machine_exit_code(const struct machine *m);
 struct cpu *machine_triple(struct machine *m);
 
+/* Which topics the log has from here on: bits of enum log_topic. */
+void machine_log(struct machine *m, uint32_t mask);
+uint32_t machine_log_mask(const struct machine *m);
+
 /* The hash of all state: CPUs, chips, memory. Equal state, equal hash. */
 uint64_t machine_hash(struct machine *m);
 

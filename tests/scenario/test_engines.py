@@ -57,6 +57,54 @@ def test_info_kvm(ishi, guest):
     m.quit()
 
 
+def engines():
+    return ["interp", "jit"] + ["kvm"] * KVM
+
+
+def test_trace(guest, tmp_path):
+    """The same instructions on every engine, up to where a guest of this kind first waits for something."""
+    seen = {}
+    for name in engines():
+        log = tmp_path / name
+        child = subprocess.Popen([ISHI, "--engine", name, "--mem", "64M", "--log", f"insn:{log}", guest],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.time() + 30
+        while time.time() < end and (not log.exists() or log.stat().st_size < 200000):
+            time.sleep(0.05)
+        child.kill()
+        child.wait()
+        seen[name] = log.read_text().splitlines()[:2000]
+    assert re.fullmatch(r"insn: cpu0 [0-9a-f]{4}:[0-9a-f]{8}  bc [0-9a-f ]+mov esp, .*", seen["interp"][0]), seen["interp"][0]
+    assert all(lines == seen["interp"] for lines in seen.values())
+
+
+def test_trace_in_the_monitor(ishi, guest):
+    m = ishi("--engine", "jit", "--mem", "64M", "--append", "go", guest)
+    m.expect("begin")
+    m.send("\x01c")
+    m.expect(PROMPT)
+    m.line("log insn,int")
+    m.expect(r"insn: cpu0 0008:001[0-9a-f]{5}  [0-9a-f]{2} .*\r")
+    m.expect(r"int: cpu0: interrupt 0x[24]0 at 8:(1[0-9a-f]{5})")
+    # the interrupted instruction has a line once: when it is executed
+    m.expect(r"insn: cpu0 0008:001[0-9a-f]{5}  60 +pusha|insn: cpu0 0008:001[0-9a-f]{5}  ff 05 [0-9a-f ]+inc")
+    m.line("log none")
+    m.expect(PROMPT)
+    m.line("log nosuch")
+    m.expect('no topic "nosuch"')
+    m.quit()
+
+
+@needs_kvm
+def test_exits_in_the_log(guest):
+    done = subprocess.run([ISHI, "--engine", "kvm", "--mem", "64M", "--log", "kvm,exit", guest], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    assert done.returncode == 11
+    assert re.search(r"^exit: cpu0: OUT to port 20 of 11, 1 bytes, 1 times$", done.stdout, re.M)
+    assert re.search(r"^kvm:   port +3f8 +\d+$", done.stdout, re.M)
+    assert re.search(r"^kvm:   memory page +fee00000 +\d+$", done.stdout, re.M)
+
+
 def test_kvm_and_virtual_clock(guest):
     done = subprocess.run([ISHI, "--engine", "kvm", "--clock", "virtual", guest], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
