@@ -5,8 +5,8 @@
 #include "cpu/lift.h"
 #include "cpu/mem.h"
 
-#define BUCKETS      (1u << 14)
-#define PAGE_BUCKETS (1u << 11)
+#define BUCKETS      (1u << 16)
+#define PAGE_BUCKETS (1u << 12)
 #define GRAIN        128 /* bytes; blocks' sizes are multiples */
 #define CLASSES      ((sizeof(struct block) + BLOCK_UOPS * sizeof(struct uop)) / GRAIN + 2)
 #define DEAD_MAX     (4u << 20) /* bytes of dead blocks that are worth a reclaim */
@@ -38,7 +38,7 @@ struct block_cache {
 
 static unsigned hash(uint64_t paddr, uint32_t key)
 {
-    return (unsigned)(paddr ^ paddr >> 14 ^ key * 0x9e3779b1u >> 18) & (BUCKETS - 1);
+    return (unsigned)((paddr ^ (uint64_t)key << 32) * 0x9e3779b97f4a7c15u >> 48) & (BUCKETS - 1);
 }
 
 static struct code_page **page_slot(struct block_cache *k, uint64_t paddr)
@@ -333,7 +333,7 @@ void blocks_link(struct cpu *c, struct block *b)
 {
     struct block *from = c->link_from, *g;
     unsigned which = c->link_which;
-    uint64_t stamp = c->tlb->generation ^ (uint64_t)c->index << 56;
+    uint64_t stamp = c->code_generation ^ (uint64_t)c->index << 56;
     c->link_from = NULL;
     if (!from || from->key != b->key || (b->key & KEY_SINGLE) || !b->kept || !from->kept ||
         !((b->key & KEY_FLAT_CS) || (b->key & KEY_CODE) == ISA_64))
@@ -494,7 +494,7 @@ struct block *blocks_find(struct cpu *c, uint32_t extra)
         return fetch_fault(c, ip), NULL;
     e = &c->jump[jump_hash(f.la)];
     b = e->block;
-    if (e->la != f.la || e->stamp != c->tlb->generation || b->key != f.key) {
+    if (e->la != f.la || e->stamp != c->code_generation || b->key != f.key) {
         if (!mmu_fetch(c, f.la, &f.paddr, &f.host))
             return NULL;
         b = search(c->blocks, f.paddr, f.key);
@@ -515,7 +515,7 @@ struct block *blocks_find(struct cpu *c, uint32_t extra)
         if (!b)
             return NULL;
         if (!(f.key & KEY_SINGLE) && b->kept)
-            *e = (struct jump_entry){.la = f.la, .stamp = c->tlb->generation, .block = b};
+            *e = (struct jump_entry){.la = f.la, .stamp = c->code_generation, .block = b};
     }
     if (limited && ip + b->bytes - 1 > cs->limit) {
         if (b->insns > 1)

@@ -207,8 +207,10 @@ static uint8_t tlb_context(const struct cpu *c)
 
 void cpu_stamp(struct cpu *c)
 {
-    uint64_t key = c->key | (uint64_t)c->cpl << KEY_CPL_SHIFT | (uint64_t)c->index << 26;
-    c->jit.stamp = c->tlb->generation << 32 | key;
+    uint64_t mode = c->key | (uint64_t)c->cpl << 17 | (uint64_t)c->index << 19;
+    _Static_assert(KEY_AC < BIT(17) && CPU_MAX <= 32, "the mode has 24 bits");
+    c->code_generation = c->tlb->code[c->cpl == 3].generation;
+    c->jit.stamp = c->code_generation << 24 | mode;
 }
 
 void cpu_rights_changed(struct cpu *c)

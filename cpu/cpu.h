@@ -326,6 +326,7 @@ struct cpu {
     uint8_t cpl;
     uint8_t tlb_ctx; /* which set of translations: see tlb.h */
     uint16_t derived_unused;
+    uint64_t code_generation; /* of the TLB, for the CPL; see tlb.h */
 
     volatile uint32_t request; /* REQ_*; set by cpu_request() */
 

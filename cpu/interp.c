@@ -114,7 +114,7 @@ static const struct uop *segment_next(struct cpu *c, uint32_t key)
     uint64_t ip = R(R_IP), la = (uint32_t)(ip + cs->base);
     const struct jump_entry *e = &c->jump[jump_hash(la)];
     struct block *n = e->block;
-    if (e->la == la && e->stamp == c->tlb->generation && n->key == key &&
+    if (e->la == la && e->stamp == c->code_generation && n->key == key &&
         ip + n->bytes - 1 <= cs->limit && interp_enter(c, n))
         return n->uops;
     return interp_leave_at(c, ip);
@@ -172,7 +172,7 @@ OP(EXIT)
 OP(GUARD)
 {
     struct block *g = c->block, *to = g->guarded;
-    if (LIKELY(g->stamp == (c->tlb->generation ^ (uint64_t)c->index << 56))) {
+    if (LIKELY(g->stamp == (c->code_generation ^ (uint64_t)c->index << 56))) {
         c->trail_at--; /* its own entry */
         if (interp_enter(c, to))
             GO(to->uops);

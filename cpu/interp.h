@@ -115,7 +115,7 @@ static inline bool interp_enter(struct cpu *c, struct block *n)
         const struct jump_entry *e_ = &c->jump[jump_hash(la_)];                 \
         c->s.icount += from_->insns;                                            \
         R(R_IP) = la_;                                                          \
-        if (LIKELY(e_->la == la_ && e_->stamp == c->tlb->generation &&          \
+        if (LIKELY(e_->la == la_ && e_->stamp == c->code_generation &&          \
                    e_->block->key == from_->key && interp_enter(c, e_->block))) \
             GO(e_->block->uops);                                                \
         return interp_leave_at(c, la_);                                         \

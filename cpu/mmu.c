@@ -409,10 +409,12 @@ bool mmu_fetch(struct cpu *c, uint64_t la, uint64_t *paddr, const uint8_t **host
     if (i->exec == (la & PAGE_MASK)) {
         *paddr = i->paddr | (la & (PAGE_SIZE - 1));
         *host = (const uint8_t *)e->host;
+        tlb_note_code(c, la, i->global);
         return true;
     }
     if (!page_get(c, la, ACC_EXEC, &p))
         return false;
+    tlb_note_code(c, la, p.host && i->global); /* filled, but for a device */
     *paddr = p.paddr | (la & (PAGE_SIZE - 1));
     *host = p.host;
     return true;

@@ -24,16 +24,48 @@ void tlb_init(struct tlb *t)
     t->globals = false;
 }
 
+static void forget_code(struct cpu *c, unsigned level)
+{
+    struct tlb_code *k = &c->tlb->code[level];
+    if (!k->any)
+        return;
+    k->generation++;
+    k->any = k->nonglobal = false;
+    memset(k->pages, 0, sizeof k->pages);
+}
+
+/* Ends a flush. */
+static void flushed(struct cpu *c, bool user, bool super)
+{
+    c->tlb->generation++;
+    if (super)
+        forget_code(c, 0);
+    if (user)
+        forget_code(c, 1);
+    cpu_stamp(c);
+}
+
+static void drop_listed(struct tlb *t)
+{
+    for (unsigned i = 0; i < t->listed_count; i++) {
+        unsigned ctx = t->listed[i] / TLB_SIZE, slot = t->listed[i] % TLB_SIZE;
+        if (t->info[ctx][slot].global)
+            t->info[ctx][slot].listed = 0;
+        else
+            clear(t, ctx, slot);
+    }
+    t->listed_count = 0;
+}
+
 void tlb_flush(struct cpu *c)
 {
     /* few entries, as after a short stay in a mode: one by one */
     if (c->tlb->clean && !c->tlb->globals && c->tlb->listed_count < TLB_SIZE / 4) {
-        tlb_flush_nonglobal(c);
-        return;
+        drop_listed(c->tlb);
+    } else {
+        tlb_init(c->tlb);
     }
-    tlb_init(c->tlb);
-    c->tlb->generation++;
-    cpu_stamp(c);
+    flushed(c, true, true);
 }
 
 static unsigned large_bit(uint64_t la)
@@ -41,16 +73,22 @@ static unsigned large_bit(uint64_t la)
     return (la >> 21) & (TLB_LARGE - 1);
 }
 
+/* Kernels use large pages in the upper half, of 32 or 64 bits. */
+static unsigned half_of(uint64_t la)
+{
+    return (unsigned)(la >> 32 ? la >> 63 : la >> 31);
+}
+
 static bool maybe_large(const struct tlb *t, uint64_t la)
 {
     unsigned bit = large_bit(la);
-    return t->large[bit / 64] >> (bit % 64) & 1;
+    return t->large[half_of(la)][bit / 64] >> (bit % 64) & 1;
 }
 
 static void set_large(struct tlb *t, uint64_t la)
 {
     unsigned bit = large_bit(la);
-    t->large[bit / 64] |= BIT(bit % 64);
+    t->large[half_of(la)][bit / 64] |= BIT(bit % 64);
 }
 
 void tlb_note(struct cpu *c, unsigned ctx, uint64_t la, unsigned shift, bool global)
@@ -72,17 +110,9 @@ void tlb_note(struct cpu *c, unsigned ctx, uint64_t la, unsigned shift, bool glo
 
 void tlb_flush_nonglobal(struct cpu *c)
 {
-    struct tlb *t = c->tlb;
-    for (unsigned i = 0; i < t->listed_count; i++) {
-        unsigned ctx = t->listed[i] / TLB_SIZE, slot = t->listed[i] % TLB_SIZE;
-        if (t->info[ctx][slot].global)
-            t->info[ctx][slot].listed = 0;
-        else
-            clear(t, ctx, slot);
-    }
-    t->listed_count = 0;
-    t->generation++;
-    cpu_stamp(c);
+    const struct tlb_code *k = c->tlb->code;
+    drop_listed(c->tlb);
+    flushed(c, k[1].nonglobal, k[0].nonglobal);
 }
 
 static uint64_t tag_of(const struct tlb *t, unsigned ctx, unsigned slot)
@@ -104,6 +134,12 @@ static void drop(struct tlb *t, unsigned ctx, unsigned slot, uint64_t la)
     e->listed = listed;
 }
 
+static bool is_code(const struct tlb_code *k, uint64_t la)
+{
+    unsigned bit = (unsigned)(la >> PAGE_SHIFT) & (TLB_CODE - 1);
+    return k->pages[bit / 64] >> (bit % 64) & 1;
+}
+
 /* An entry holds 4 KiB of whatever page it came from, but INVLPG drops all of a large page (SDM 3A
  * 4.10.4.1): near one, every slot that a piece of it may be in is looked at. */
 void tlb_flush_page(struct cpu *c, uint64_t la)
@@ -119,8 +155,7 @@ void tlb_flush_page(struct cpu *c, uint64_t la)
     for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++)
         for (unsigned i = 0; i < n && !(t->clean >> ctx & 1); i++)
             drop(t, ctx, (first + i) & (TLB_SIZE - 1), la);
-    t->generation++;
-    cpu_stamp(c);
+    flushed(c, n > 1 || is_code(&t->code[1], la), n > 1 || is_code(&t->code[0], la));
 }
 
 void tlb_protect_code(struct cpu *c, uint64_t paddr)

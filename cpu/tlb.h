@@ -6,6 +6,10 @@
  * code for writes, a watchpoint). One compare does hit, permission and page crossing: the access is
  * inside the page if la - tag <= PAGE_SIZE - size.
  *
+ * What finds code by its virtual address keeps it only while the generation of its level stays:
+ * that of user code counts every write of CR3, that of a kernel in global pages hardly ever
+ * changes.
+ *
  * There is one set for each way of looking at memory, so that changing CPL or EFLAGS.AC is free:
  * cpu.tlb_ctx chooses the set; cpu_mode_changed() and whoever writes AC keep it right. */
 #ifndef ISHI_CPU_TLB_H
@@ -41,6 +45,16 @@ static inline uint64_t tlb_none(unsigned slot)
 static inline bool tlb_is_none(uint64_t tag, unsigned slot)
 {
     return ((tag >> PAGE_SHIFT) & (TLB_SIZE - 1)) != slot;
+}
+
+/* Notes that code is fetched from la's page, at the present CPL. */
+static inline void tlb_note_code(struct cpu *c, uint64_t la, bool global)
+{
+    struct tlb_code *k = &c->tlb->code[c->cpl == 3];
+    unsigned bit = (unsigned)(la >> PAGE_SHIFT) & (TLB_CODE - 1);
+    k->pages[bit / 64] |= BIT(bit % 64);
+    k->any = true;
+    k->nonglobal = k->nonglobal || !global;
 }
 
 void tlb_init(struct tlb *t);

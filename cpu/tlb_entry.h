@@ -9,6 +9,7 @@
 #define TLB_BITS  11
 #define TLB_SIZE  (1u << TLB_BITS)
 #define TLB_LARGE 1024 /* bits, a power of two */
+#define TLB_CODE  8192 /* bits, a power of two */
 
 enum tlb_ctx {
     TLB_SUPER,    /* CPL 0..2, or implicit supervisor access; SMAP applies where it is on */
@@ -37,18 +38,27 @@ struct tlb_info {
     uint8_t unused[5];
 };
 
+/* Translations that code was found by, of one level: user (CPL 3) or supervisor. */
+struct tlb_code {
+    uint64_t generation;           /* counts the flushes that may have changed one of them */
+    uint64_t pages[TLB_CODE / 64]; /* a filter of bits: where code was fetched under it */
+    bool nonglobal;                /* from a page that is not global, too */
+    bool any;
+};
+
 struct tlb {
     struct tlb_entry e[TLB_CTX_COUNT][TLB_SIZE];
     struct tlb_info info[TLB_CTX_COUNT][TLB_SIZE];
-    uint64_t generation; /* counts flushes of any kind; virtual-address caches compare it */
+    uint64_t generation;     /* counts flushes of any kind */
+    struct tlb_code code[2]; /* 1: user; caches of code by virtual address compare its generation */
     /* The slots that took a non-global entry since the last flush, so that writing CR3 costs what
      * was used: context * TLB_SIZE + slot. */
     uint16_t listed[TLB_CTX_COUNT * TLB_SIZE];
     unsigned listed_count;
     uint32_t clean; /* bit n: nothing was put into set n since it was emptied */
-    /* Where pieces of large pages may be: a filter of bits, by linear address / 2 MiB. huge: there
-     * are pieces of 1 GiB pages. */
-    uint64_t large[TLB_LARGE / 64];
+    /* Where pieces of large pages may be: a filter of bits, by half of the address space and linear
+     * address / 2 MiB. huge: there are pieces of 1 GiB pages. */
+    uint64_t large[2][TLB_LARGE / 64];
     bool huge;
     bool globals; /* there may be global entries, which are not listed */
 };

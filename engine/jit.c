@@ -6,7 +6,7 @@
 
 #include "engine/soft.h"
 
-#define CODE_BYTES (96u << 20) /* of generated code, touched as it is used */
+#define CODE_BYTES (256u << 20) /* of generated code, touched as it is used */
 
 static bool usable(void)
 {

@@ -8,7 +8,7 @@
 #include "cpu/interp.h"
 #include "cpu/intr.h"
 
-#define CODE_BYTES (32u << 20) /* of memory for translated code, touched as it is used */
+#define CODE_BYTES (128u << 20) /* of memory for translated code, touched as it is used */
 
 static void remapped(void *opaque)
 {
