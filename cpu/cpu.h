@@ -217,6 +217,8 @@ struct cpu_apic {
     bool (*pending)(void *apic); /* is a maskable interrupt deliverable now? */
     uint64_t (*mmio_read)(void *apic, uint64_t offset, unsigned size);
     void (*mmio_write)(void *apic, uint64_t offset, unsigned size, uint64_t value);
+    /* mmio_read, if it changes nothing and can as well be done twice; else false. */
+    bool (*mmio_peek)(void *apic, uint64_t offset, unsigned size, uint64_t *v);
     uint64_t (*base)(void *apic);                            /* IA32_APIC_BASE */
     bool (*set_base)(void *apic, uint64_t v);                /* false: #GP */
     bool (*msr_read)(void *apic, uint32_t msr, uint64_t *v); /* x2APIC 0x800.., TSC_DEADLINE */
@@ -357,6 +359,9 @@ struct cpu {
     struct rng *rng;
     const struct log *log;
     struct cpu_apic apic; /* all NULL: no APIC */
+    /* Where its registers were last read: the page's linear address | tlb_ctx, and the TLB's
+     * generation then. */
+    uint64_t apic_la, apic_generation;
     uint64_t tsc_hz;      /* of the time-stamp counter */
     struct isa_features features;
     unsigned index; /* 0 is the boot processor; also the APIC ID */

@@ -221,6 +221,33 @@ static uint64_t device_read(struct cpu *c, const struct page *p, unsigned offset
     return bus_read(c->bus, p->paddr | offset, size);
 }
 
+/* A register of the local APIC that can be read in the middle of a block: kernels ask it for the
+ * CPU's number all the time. */
+static bool apic_read(struct cpu *c, uint64_t la, unsigned size, uint64_t *v)
+{
+    uint64_t got;
+    if (!c->apic.mmio_peek(c->apic.apic, la & (PAGE_SIZE - 1), size, &got))
+        return false;
+    *v = size < 4 ? got & (BIT(8 * size) - 1) : got;
+    return true;
+}
+
+static bool apic_known(const struct cpu *c, uint64_t la, unsigned acc)
+{
+    return ((la & PAGE_MASK) | ctx_of(c, acc)) == c->apic_la &&
+           c->tlb->generation == c->apic_generation && (acc & 3) == ACC_READ && !c->alone.rows;
+}
+
+/* Notes a page for apic_known(), if it is the APIC's. */
+static bool apic_learn(struct cpu *c, uint64_t la, unsigned acc, const struct page *p)
+{
+    if (!c->apic.mmio_peek || !is_apic(c, p->paddr) || (acc & 3) != ACC_READ)
+        return false;
+    c->apic_la = (la & PAGE_MASK) | ctx_of(c, acc);
+    c->apic_generation = c->tlb->generation;
+    return true;
+}
+
 static void device_write(struct cpu *c, const struct page *p, unsigned offset, unsigned size,
                          uint64_t v)
 {
@@ -349,7 +376,13 @@ bool mmu_load(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t 
     if (within(la, size) && !debug_watching(c)) {
         struct page p;
         unsigned offset = la & (PAGE_SIZE - 1);
-        if (!page_get(c, la, acc, &p) || !may_touch(c, &p))
+        if (apic_known(c, la, acc) && apic_read(c, la, size, v))
+            return true;
+        if (!page_get(c, la, acc, &p))
+            return false;
+        if (!p.host && apic_learn(c, la, acc, &p) && apic_read(c, la, size, v))
+            return true;
+        if (!may_touch(c, &p))
             return false;
         if (p.host)
             memcpy(&got, p.host + offset, size);

@@ -494,6 +494,15 @@ uint64_t lapic_mmio_read(void *apic, uint64_t offset, unsigned size)
     return v >> (offset & 3) * 8;
 }
 
+bool lapic_mmio_peek(void *apic, uint64_t offset, unsigned size, uint64_t *v)
+{
+    uint32_t v32;
+    if ((offset & 15) || size > 4 || !read_register(apic, (unsigned)(offset >> 4 & 0xff), &v32))
+        return false;
+    *v = v32;
+    return true;
+}
+
 void lapic_mmio_write(void *apic, uint64_t offset, unsigned size, uint64_t value)
 {
     struct lapic *l = apic;

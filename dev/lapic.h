@@ -113,6 +113,8 @@ bool apic_bus_msi(struct apic_bus *b, uint64_t addr, uint32_t data);
  * apic. */
 int lapic_ack(void *apic);
 bool lapic_pending(void *apic);
+/* lapic_mmio_read, if it changes nothing and can as well be done twice; else false. */
+bool lapic_mmio_peek(void *apic, uint64_t offset, unsigned size, uint64_t *v);
 uint64_t lapic_mmio_read(void *apic, uint64_t offset, unsigned size);
 void lapic_mmio_write(void *apic, uint64_t offset, unsigned size, uint64_t value);
 uint64_t lapic_base(void *apic);

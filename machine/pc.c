@@ -232,6 +232,7 @@ void pc_attach(struct pc *p, struct cpu *c)
         .pending = lapic_pending,
         .mmio_read = lapic_mmio_read,
         .mmio_write = lapic_mmio_write,
+        .mmio_peek = lapic_mmio_peek,
         .base = lapic_base,
         .set_base = lapic_set_base,
         .msr_read = lapic_msr_read,

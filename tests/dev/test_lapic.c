@@ -97,6 +97,23 @@ static void test_identity(void **state)
     assert_int_equal(rd(0, 0x280), 0);
 }
 
+static void test_peek(void **state)
+{
+    uint64_t v;
+    wr(2, 0x80, 0x35);
+    for (unsigned reg = 0; reg < 0x1000; reg += 16)
+        if (lapic_mmio_peek(&apic[2], reg, 4, &v))
+            assert_int_equal(v, rd(2, reg));
+    wr(2, 0x280, 0);
+    assert_int_equal(rd(2, 0x280), 0);
+    assert_true(lapic_mmio_peek(&apic[2], 0x20, 4, &v));
+    assert_int_equal(v, 2 << 24);
+    assert_false(lapic_mmio_peek(&apic[2], 0x40, 4, &v)); /* there is no such register */
+    assert_false(lapic_mmio_peek(&apic[2], 0x22, 1, &v));
+    wr(2, 0x280, 0);
+    assert_int_equal(rd(2, 0x280), 0);
+}
+
 static void ipi(unsigned from, uint32_t high, uint32_t low)
 {
     wr(from, 0x310, high);
@@ -478,6 +495,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_identity, setup),
+        cmocka_unit_test_setup(test_peek, setup),
         cmocka_unit_test_setup(test_ipi_and_priorities, setup),
         cmocka_unit_test_setup(test_shorthands_and_modes, setup),
         cmocka_unit_test_setup(test_logical_destinations, setup),

@@ -311,6 +311,53 @@ static void test_device_wants_single(void **state)
     machine_free(m);
 }
 
+static uint64_t apic_at;
+
+static uint64_t apic_base(void *apic)
+{
+    return apic_at | BIT(11);
+}
+
+static uint64_t apic_read(void *apic, uint64_t offset, unsigned size)
+{
+    return 7;
+}
+
+static bool apic_peek(void *apic, uint64_t offset, unsigned size, uint64_t *v)
+{
+    *v = 0x12345678;
+    return offset == 0x20;
+}
+
+static void test_apic_registers_that_may_be_read_anywhere(void **state)
+{
+    struct machine *m = machine_new("v2");
+    struct cpu *c = &m->c;
+    uint64_t v;
+    protected_mode(m, 0);
+    apic_at = 0xfee00000;
+    c->apic = (struct cpu_apic){.base = apic_base, .mmio_read = apic_read, .mmio_peek = apic_peek};
+    c->single = false;
+    for (unsigned i = 0; i < 2; i++) { /* the second time without a walk */
+        assert_true(lin_load(c, 0xfee00020, 1, &v));
+        assert_int_equal(v, 0x78);
+        assert_true(load(m, 0xfee00020, &v));
+        assert_int_equal(v, 0x12345678);
+        assert_false(load(m, 0xfee00030, &v));
+        assert_int_equal(c->fault.vector, EXC_RESTART);
+        assert_false(mmu_load(c, 0xfee00020, 4, ACC_WRITE, &v)); /* a store will follow */
+        assert_int_equal(c->fault.vector, EXC_RESTART);
+    }
+    apic_at = 0xfed00000;
+    tlb_flush(c);
+    c->single = true;
+    assert_true(load(m, 0xfee00020, &v));
+    assert_int_equal(v, 0xffffffff);
+    assert_true(load(m, 0xfed00030, &v));
+    assert_int_equal(v, 7);
+    machine_free(m);
+}
+
 static void test_dirty_pages_are_tagged_once(void **state)
 {
     struct machine *m = machine_new("v2");
@@ -386,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_1g_and_2m_reserved),
         cmocka_unit_test(test_pae_registers),
         cmocka_unit_test(test_device_wants_single),
+        cmocka_unit_test(test_apic_registers_that_may_be_read_anywhere),
         cmocka_unit_test(test_dirty_pages_are_tagged_once),
         cmocka_unit_test(test_alignment_check),
         cmocka_unit_test(test_data_breakpoint),
