@@ -319,8 +319,17 @@ static void exit_stub(struct emit *e, const struct stub *s)
         x->tail = x_jmp(&e->a, e->a.at);
         if (!e->a.full)
             x_patch(e->a.base, stale, e->a.at);
-        /* not linked: the page must be what it was */
-        x->away = e->a.at;
+        /* another CPU's link, or an old one: the CPU's own table of jumps may know the way */
+        if (x->flags == EXIT_RECIPE) {
+            by_recipe(e, &e->fl.rec);
+            save_host(e);
+        }
+        x_lea_at(&e->a, J_X0, x->site);
+        x_store(&e->a, 8, E_CPU(jit.scratch[1]), J_X0);
+        x_load(&e->a, 8, J_X0, E_CPU(jit.page));
+        x_alu_ri(&e->a, XA_ADD, size, J_X0, to);
+        x_jmp(&e->a, e->thunk_far);
+        x->away = e->a.at; /* not linked: the page must be what it was */
     } else {
         x->tail = x_jmp(&e->a, e->a.at);
         x->away = e->a.at;

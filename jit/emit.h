@@ -158,7 +158,7 @@ struct emit {
     unsigned stubs;
     struct stub *access; /* of the access that e_resume() ends */
     /* Offsets of the common code. */
-    uint32_t thunk_call, thunk_help, thunk_leave;
+    uint32_t thunk_call, thunk_help, thunk_leave, thunk_far;
     /* Vector and x87 state (vec.c, x87.c): is it known to be in the host's registers? */
     bool vec_live, x87_live;
     bool x87_noted; /* FCS was, in this block */
@@ -186,6 +186,13 @@ static inline struct xmem e_slot(unsigned r)
 {
     return e_cpu(offsetof(struct cpu, s.r) + 8 * r);
 }
+
+/* The entry of the CPU's table of jumps for the linear address in J_X0: e_jump_entry leaves its
+ * offset in J_X1, E_JUMP is then a field of it. */
+void e_jump_entry(struct x64 *a);
+#define E_JUMP(field)   \
+    xmi(J_CTX, J_X1, 0, \
+        (int32_t)(offsetof(struct cpu, jit.jump) + offsetof(struct jit_jump, field)))
 
 /* Guest registers. e_use: the host register that has all of r, its home or `scratch`. e_get: copies
  * r to a host register. e_put: host register → r, by the rules of the size (small ones merge, 32

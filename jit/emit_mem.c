@@ -340,28 +340,29 @@ bool emit_jump_if(struct emit *e, const struct uop *u)
     return true;
 }
 
+void e_jump_entry(struct x64 *a)
+{
+    _Static_assert(sizeof(struct jit_jump) == 32, "shifted by 5");
+    x_rorx(a, 8, J_X1, J_X0, JIT_JUMP_BITS);
+    x_alu_rr(a, XA_XOR, 4, J_X1, J_X0);
+    x_alu_ri(a, XA_AND, 4, J_X1, (1 << JIT_JUMP_BITS) - 1);
+    x_shift_ri(a, XS_SHL, 4, J_X1, 5);
+}
+
 /* Goes on at the linear address in J_X0, by the CPU's table; not there: to `miss`. */
 static void dispatch(struct emit *e, struct stub *miss, unsigned sp_size, int64_t sp_by)
 {
-#define JUMP(field)     \
-    xmi(J_CTX, J_X1, 0, \
-        (int32_t)(offsetof(struct cpu, jit.jump) + offsetof(struct jit_jump, field)))
-    _Static_assert(sizeof(struct jit_jump) == 32, "shifted by 5");
-    x_rorx(&e->a, 8, J_X1, J_X0, JIT_JUMP_BITS);
-    x_alu_rr(&e->a, XA_XOR, 4, J_X1, J_X0);
-    x_alu_ri(&e->a, XA_AND, 4, J_X1, (1 << JIT_JUMP_BITS) - 1);
-    x_shift_ri(&e->a, XS_SHL, 4, J_X1, 5);
-    x_alu_rm(&e->a, XA_CMP, 8, J_X0, JUMP(la));
+    e_jump_entry(&e->a);
+    x_alu_rm(&e->a, XA_CMP, 8, J_X0, E_JUMP(la));
     e_stub_jcc(e, miss, XC_NZ);
     x_load(&e->a, 8, J_X0, E_CPU(jit.stamp));
-    x_alu_rm(&e->a, XA_CMP, 8, J_X0, JUMP(stamp));
+    x_alu_rm(&e->a, XA_CMP, 8, J_X0, E_JUMP(stamp));
     e_stub_jcc(e, miss, XC_NZ);
-    x_load(&e->a, 8, J_X0, JUMP(page));
+    x_load(&e->a, 8, J_X0, E_JUMP(page));
     x_store(&e->a, 8, E_CPU(jit.page), J_X0);
     if (sp_by)
         move_sp(e, sp_size, sp_by);
-    x_rm(&e->a, 4, 0xff, 4, JUMP(code)); /* jmp */
-#undef JUMP
+    x_rm(&e->a, 4, 0xff, 4, E_JUMP(code)); /* jmp */
 }
 
 bool emit_call(struct emit *e, const struct uop *u)

@@ -122,6 +122,28 @@ static void vector_code(struct emit *e)
     x87_thunk_save(a);
 }
 
+/* To the linear address in J_X0 by the table of jumps; not there: out, by the site in scratch[1].
+ */
+static void far_code(struct emit *e)
+{
+    struct x64 *a = &e->a;
+    uint32_t miss[2];
+    e->thunk_far = a->at;
+    e_jump_entry(a);
+    x_alu_rm(a, XA_CMP, 8, J_X0, E_JUMP(la));
+    miss[0] = x_jcc(a, XC_NZ, a->at);
+    x_load(a, 8, J_X0, E_CPU(jit.stamp));
+    x_alu_rm(a, XA_CMP, 8, J_X0, E_JUMP(stamp));
+    miss[1] = x_jcc(a, XC_NZ, a->at);
+    x_load(a, 8, J_X0, E_JUMP(page));
+    x_store(a, 8, E_CPU(jit.page), J_X0);
+    x_rm(a, 4, 0xff, 4, E_JUMP(code)); /* jmp */
+    for (unsigned i = 0; i < ARRAY_LEN(miss); i++)
+        x_patch(a->base, miss[i], a->at);
+    x_load(a, 8, J_X0, E_CPU(jit.scratch[1]));
+    x_jmp(a, e->thunk_leave);
+}
+
 static void common_code(struct jit *j)
 {
     struct x64 *a = &j->emit.a;
@@ -162,6 +184,7 @@ static void common_code(struct jit *j)
     x_alu_ri(a, XA_ADD, 8, RSP, 16);
     x_store_i(a, 8, E_CPU(jit.site), 0);
     x_jmp(a, out);
+    far_code(&j->emit);
     j->start = a->at;
 }
 
@@ -262,9 +285,13 @@ static void link_exit(struct jit *j, struct cpu *c, struct block *b)
         return; /* the second page may be mapped anew */
     if (x->flags == EXIT_RECIPE)
         quick = b->jit->kills && !(b->jit->writes & x->regs);
+    if (far)
+        ((struct jit_site *)(void *)(j->mem.rw + x->site))->stamp = c->jit.stamp;
+    if (far && from->link[which].target == b)
+        return; /* only the stamp was another */
     blocks_unlink(j->blocks, from, which);
     uint32_t to = b->jit->entry;
-    if (far)
+    if (far) /* unlinking took it away */
         ((struct jit_site *)(void *)(j->mem.rw + x->site))->stamp = c->jit.stamp;
     x_patch(j->mem.rw, x->tail, to);
     x_patch(j->mem.rw, x->at, !quick ? x->out : far ? x->quick : to);
