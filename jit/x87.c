@@ -25,6 +25,8 @@ struct fnsave {
     uint8_t st[8][10];
 };
 
+/* They copy by __builtin_memcpy(): where _FORTIFY_SOURCE is on by default, memcpy() is an inline
+ * function for other registers than these. */
 #define GENERAL __attribute__((target("general-regs-only"), noinline))
 
 GENERAL static void store_state(struct cpu *c)
@@ -36,8 +38,8 @@ GENERAL static void store_state(struct cpu *c)
     c->s.fsw = (uint16_t)f.fsw;
     for (unsigned i = 0; i < 8; i++) {
         unsigned n = (top + i) & 7;
-        memcpy(&c->s.fp_sig[n], f.st[i], 8);
-        memcpy(&c->s.fp_exp[n], f.st[i] + 8, 2);
+        __builtin_memcpy(&c->s.fp_sig[n], f.st[i], 8);
+        __builtin_memcpy(&c->s.fp_exp[n], f.st[i] + 8, 2);
         tags |= (f.ftw >> 2 * i & 3) != 3 ? 1u << i : 0;
     }
     c->s.ftw = (uint8_t)tags;
@@ -56,8 +58,8 @@ GENERAL static bool load_state(struct cpu *c)
     f.ftw = f.fip = f.fcs = f.fdp = f.fds = 0;
     for (unsigned i = 0; i < 8; i++) {
         unsigned n = (top + i) & 7;
-        memcpy(f.st[i], &c->s.fp_sig[n], 8);
-        memcpy(f.st[i] + 8, &c->s.fp_exp[n], 2);
+        __builtin_memcpy(f.st[i], &c->s.fp_sig[n], 8);
+        __builtin_memcpy(f.st[i] + 8, &c->s.fp_exp[n], 2);
         f.ftw |= c->s.ftw >> i & 1 ? 0 : 3u << 2 * i;
     }
     __asm__ volatile("frstor %0" : : "m"(f));
