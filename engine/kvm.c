@@ -232,10 +232,24 @@ static enum engine_exit other_exit(struct kvm_vcpu *v)
     }
 }
 
+/* Is this guest beyond a kernel that emulates? Such a kernel delivers faults through a task gate as
+ * if it were another, does not check control registers as it should, takes interrupts late, and
+ * stays at level 3 after SYSCALL. A system that loads the task register or asks for 64 bits is
+ * about to meet all that; programs and boot loaders without either are not. */
+static bool beyond(uint64_t efer, uint16_t tr)
+{
+    return (efer & (EFER_SCE | EFER_LME)) || tr;
+}
+
 /* Into the guest and back, once. ENGINE_BUDGET: nothing to report. */
 static enum engine_exit enter(struct kvm_vcpu *v)
 {
     struct kvm_run *run = v->run;
+    if (v->slice) {
+        timer_ready(v);
+        timer_arm(v, v->slice);
+        v->slice = 0;
+    }
     inject(v);
     give_tpr(v);
     v->vm->stats.runs++;
@@ -244,16 +258,19 @@ static enum engine_exit enter(struct kvm_vcpu *v)
     v->if_flag = run->if_flag;
     v->ready = run->ready_for_interrupt_injection;
     take_tpr(v);
-    if (r < 0 && (errno == EINTR || errno == EAGAIN))
+    bool mine = v->vm->emulates && beyond(run->s.regs.sregs.efer, run->s.regs.sregs.tr.selector);
+    if (r < 0 && (errno == EINTR || errno == EAGAIN)) {
+        if (mine)
+            kvm_store(v);
         return ENGINE_BUDGET;
+    }
     if (r < 0) { /* memory that the host can't give, say */
         LOG(v->c->log, HOST, "cpu%u: KVM_RUN: %s", v->c->index, strerror(errno));
         return take_over(v, "can't run");
     }
     kvm_exit_count(v);
     enum engine_exit why = kvm_exit_device(v) ? ENGINE_BUDGET : other_exit(v);
-    /* not every such kernel hands writes of EFER back: see own_mode() */
-    if (v->vm->emulates && (run->s.regs.sregs.efer & (EFER_SCE | EFER_LME)))
+    if (mine)
         kvm_store(v);
     return why;
 }
@@ -274,22 +291,29 @@ static uint8_t mode_of(const struct cpu_state *s)
                      (s->cr4 & CR4_PAE ? 8 : 0) | (s->efer & EFER_LMA ? 16 : 0));
 }
 
-/* Where an emulating kernel goes astray without a word, our own CPU runs: at level 3 it answers
- * what it does not know with #UD to the guest, INT n in 64-bit mode among it, and SYSCALL stays at
- * level
- * 3. So systems of 64 bits are ours as soon as they say in EFER that they are. */
+/* All CPUs of a system are: one that waits for another by PAUSE would give way to a slow one. */
+static bool has_system(const struct kvm_vm *k)
+{
+    for (unsigned i = 0; i < k->count; i++)
+        if (beyond(k->vcpu[i].c->s.efer, k->vcpu[i].c->s.tr.sel))
+            return true;
+    return false;
+}
+
+/* Where an emulating kernel goes astray without a word, our own CPU runs: systems (beyond()), and
+ * all of level 3, where it answers what it does not know with #UD to the guest. */
 static bool own_mode(struct kvm_vcpu *v)
 {
     const struct cpu *c = v->c;
-    bool level3 = c->cpl == 3, system = c->s.efer & (EFER_SCE | EFER_LME);
-    if (v->refused_mode == mode_of(&c->s))
+    bool level3 = !v->loaded && c->cpl == 3, system = has_system(v->vm);
+    if (!v->loaded && v->refused_mode == mode_of(&c->s))
         return true;
     if (!v->vm->emulates || !(level3 || system))
         return false;
     if (system && !v->told_system)
         LOG(c->log, KVM,
-            "cpu%u: this host's KVM emulates, and not all of 64-bit mode: ishi's own "
-            "CPU runs on",
+            "cpu%u: this host's KVM emulates, and not all that a system needs: ishi's own CPU "
+            "runs on",
             c->index);
     v->told_system |= system;
     return true;
@@ -318,8 +342,10 @@ static enum engine_exit loop(struct kvm_vcpu *v, uint64_t budget)
         return kvm_step(v, budget);
     }
     while (attend(v, &why)) {
-        if (!v->loaded && own_mode(v))
+        if (own_mode(v)) {
+            kvm_store(v);
             return kvm_step(v, budget);
+        }
         if (v->own)
             return run_own(v, budget);
         if (!prepare(v))
@@ -336,12 +362,11 @@ static enum engine_exit loop(struct kvm_vcpu *v, uint64_t budget)
 static enum engine_exit run(struct cpu *c, uint64_t budget)
 {
     struct kvm_vcpu *v = c->vcpu;
-    uint64_t before = c->s.icount, start = clock_now(c->clock), ns = slice(c, budget);
-    timer_ready(v);
+    uint64_t before = c->s.icount, start = clock_now(c->clock);
+    v->slice = slice(c, budget);
     v->run->immediate_exit = 0;
-    timer_arm(v, ns);
     enum engine_exit why = loop(v, budget);
-    if (why == ENGINE_HALT)
+    if (why == ENGINE_HALT && !v->slice)
         timer_arm(v, 0); /* nobody is to be woken for nothing */
     uint64_t spent = (clock_now(c->clock) - start) / (KVM_SLICE_NS / SLICE_BUDGET);
     if (c->s.icount - before < budget)

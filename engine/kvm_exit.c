@@ -22,7 +22,7 @@ void kvm_exit_count(struct kvm_vcpu *v)
     struct kvm_stats *s = &v->vm->stats;
     const struct kvm_run *run = v->run;
     s->exits[run->exit_reason < KVM_EXITS ? run->exit_reason : 0]++;
-    if (UNLIKELY(v->c->log->mask & BIT(LOG_EXIT)))
+    if (UNLIKELY(v->c->log && (v->c->log->mask & BIT(LOG_EXIT))))
         kvm_exit_log(v);
     if (run->exit_reason == KVM_EXIT_IO)
         count_place(s->port, run->io.port);

@@ -81,7 +81,7 @@ struct kvm_vcpu {
     bool told_system;     /* that SYSCALL is our own CPU's here */
     uint8_t refused_mode; /* that the kernel does not take, or 0: mode_of() */
     uint64_t refused_run; /* stats.runs at the last refusal */
-    uint64_t end;         /* of the present run: ns of the machine's clock */
+    uint64_t slice;       /* ns that the present run may last in the kernel; 0: its timer runs */
     timer_t timer;
     pid_t thread; /* that the timer's signal goes to; 0: no timer yet */
 };

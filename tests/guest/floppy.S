@@ -2,7 +2,6 @@
 # INT 13h, and the line by INT 14h.
 #
 # kind: floppy
-# engines: interp, jit
 # expect: drive 0 is a floppy of 80 tracks
 # expect: this sector is the 1466th
 # expect: H attribute 07

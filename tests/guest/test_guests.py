@@ -12,6 +12,7 @@ A head is comment lines:
 
 A check program's line "FAIL … [qemu: SECTION]" is a check that QEMU is known to fail, and why it is wrong.
 """
+import functools
 import os
 import pathlib
 import re
@@ -40,16 +41,9 @@ def engines():
     return [e for e in dict.fromkeys(found) if usable.get(e, True)] or ["interp"]
 
 
-# Where the host's kernel emulates its guests (no VMX or SVM), and not all of the architecture.
+# Where the host's kernel emulates its guests (no VMX or SVM), a million instructions of a BIOS take seconds.
 EMULATED = not re.search(r"^flags.*\b(vmx|svm)\b", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
-UNEMULATED = {
-    "apic": "the host's kernel takes interrupts some instructions late",
-    "fpu": "the host's kernel offers no XSAVE and no AVX",
-    "paging32": "the host's kernel has no paging in 32-bit mode, and does not check CR0 as it should",
-    "real": "it does not end within minutes where the host's kernel emulates",
-    "smc": "it does not end within minutes where the host's kernel emulates",
-    "tasks": "the host's kernel delivers a fault by a task gate as if it were an interrupt gate",
-}
+SLOW = {"floppy": "a BIOS takes a minute where the host's kernel emulates; GUEST_ENGINES=kvm runs it"}
 
 
 def head(path):
@@ -85,17 +79,23 @@ def judge(text, tolerate):
     assert seen == int(end[1]) > 0, text[-3000:]
 
 
-@pytest.mark.parametrize("engine", engines())
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.stem)
-def test_guest(program, engine):
+ENGINES = engines()
+
+
+def made_for(program, engine):
+    only = head(program)["engines"]
+    return not slow(program, engine) and (not only or engine in " ".join(only))
+
+
+def slow(program, engine):
+    return engine == "kvm" and EMULATED and "GUEST_ENGINES" not in os.environ and SLOW.get(program.stem)
+
+
+@functools.lru_cache(maxsize=None)
+def outcome(program, engine):
+    """Exit status and text of a program on an engine; run once."""
     h = head(program)
-    if h["engines"] and engine not in " ".join(h["engines"]):
-        pytest.skip(f"{program.stem} is not for {engine}")
-    if engine == "kvm" and EMULATED and program.stem in UNEMULATED:
-        pytest.skip(f"{program.stem}: {UNEMULATED[program.stem]}")
     kind = h["kind"][0]
-    if engine == "kvm" and kind.startswith("check") and "kvm" not in os.environ.get("GUEST_ENGINES", ""):
-        pytest.skip("these check ishi's own processor; on kvm it is the host's, or its hypervisor's emulator")
     image = OUT / (program.stem + (".bin" if kind in ("sector", "floppy") else ".elf"))
     args = [ISHI, "--engine", engine]
     if engine != "kvm":
@@ -104,16 +104,62 @@ def test_guest(program, engine):
         args += ["--firmware", "none"]
     for more in h["args"]:
         args += shlex.split(more)
-    status, text = run([*args, image])
+    return run([*args, image])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.stem)
+def test_guest(program, engine):
+    h = head(program)
+    if why := slow(program, engine):
+        pytest.skip(f"{program.stem}: {why}")
+    if not made_for(program, engine):
+        pytest.skip(f"{program.stem} is not for {engine}")
+    status, text = outcome(program, engine)
     at, lines = 0, text.splitlines()
     for want in h["expect"]:
         assert want in lines[at:], f"no line {want!r} in:\n{text}"
         at = lines.index(want, at) + 1
-    if kind.startswith("check"):
+    if h["kind"][0].startswith("check"):
         judge(text, r"^$")
         assert status == 11, text
     else:
         assert status == int((h["status"] or ["0"])[0]), text
+
+
+def results(program, engine):
+    """What is said of each check, by its name: ok, FAIL, or skip with its reason; and the exit status."""
+    status, text = outcome(program, engine)
+    found = {"exit status": str(status)}
+    for said, name in re.findall(r"^(ok|FAIL|skip) \d+ (.*)$", text, re.M):
+        name = name.partition(": ")[0] if said == "skip" else re.sub(r": got .*", "", name)
+        again = sum(seen.partition(" (")[0] == name for seen in found)
+        found[f"{name} ({again + 1})" if again else name] = said
+    return found
+
+
+def test_one_table():
+    """All programs, all engines, one table of results: they differ in nothing but what a host's processor lacks, and
+    that is skipped by name."""
+    table, differ = [f"{'':10}" + "".join(f"{e:>24}" for e in ENGINES)], []
+    for program in PROGRAMS:
+        columns = {e: results(program, e) for e in ENGINES if made_for(program, e)}
+        row = f"{program.stem:10}"
+        for e in ENGINES:
+            said = list(columns.get(e, {}).values())
+            row += f"{said.count('ok'):8} ok {said.count('skip'):3} skip, {said[0]:>3}" if said else f"{'-':>24}"
+        table.append(row)
+        best = columns.get("interp") or next(iter(columns.values()))
+        for e, column in columns.items():
+            skipped = [name for name, said in column.items() if said == "skip"]
+            for name, said in column.items():
+                if said == "FAIL" or (name in best and said not in (best[name], "skip")):
+                    differ.append(f"{program.stem} on {e}: {name}: {said}, not {best.get(name)}")
+            if not skipped:
+                differ += [f"{program.stem} on {e}: {name}: missing" for name in best if name not in column]
+    (OUT / "results.txt").write_text("\n".join(table) + "\n")
+    print("\n".join(table))
+    assert not differ, "\n".join(differ)
 
 
 @pytest.mark.skipif(not QEMU, reason="qemu-system-x86_64 is not installed")
