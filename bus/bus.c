@@ -36,6 +36,12 @@ static uint64_t ram_offset(const struct bus *b, uint64_t paddr)
     return ~0ull;
 }
 
+static void still(struct bus *b, enum bus_space space)
+{
+    if (space == BUS_MEM && b->still)
+        b->still(b->still_opaque);
+}
+
 /* The region that holds `addr`, or NULL. */
 static struct region *find(const struct bus *b, enum bus_space space, uint64_t addr)
 {
@@ -94,6 +100,7 @@ bool bus_add(struct bus *b, enum bus_space space, uint64_t base, struct region *
     if (before || after)
         return err_set(e, ERR_CONFLICT, "%s at %#llx overlaps %s", r->name,
                        (unsigned long long)base, before ? before->name : after->name);
+    still(b, space);
     memmove(list + at + 1, list + at, (n - at) * sizeof *list);
     list[at] = r;
     b->region_count[space]++;
@@ -116,6 +123,7 @@ void bus_remove(struct bus *b, struct region *r)
     while (at < n && list[at] != r)
         at++;
     CHECK(at < n);
+    still(b, r->space);
     memmove(list + at, list + at + 1, (n - at - 1) * sizeof *list);
     b->region_count[r->space]--;
     r->mapped = false;
@@ -185,9 +193,10 @@ void bus_out(struct bus *b, uint16_t port, unsigned size, uint32_t value)
     region_write(b, BUS_PORT, port, size, value & mask_of(size));
 }
 
-uint8_t *bus_page(struct bus *b, uint64_t paddr, bool *writable, uint8_t **flags)
+/* bus_page(), with nothing to be seen of A20. */
+static uint8_t *page_at(struct bus *b, uint64_t paddr, bool *writable, uint8_t **flags)
 {
-    paddr &= b->a20_mask & ~(uint64_t)(PAGE_SIZE - 1);
+    paddr &= ~(uint64_t)(PAGE_SIZE - 1);
     *writable = true;
     if (paddr - b->plain_start < b->plain_size) {
         *flags = &b->page_flags[paddr >> PAGE_SHIFT];
@@ -206,6 +215,11 @@ uint8_t *bus_page(struct bus *b, uint64_t paddr, bool *writable, uint8_t **flags
     return b->ram + off;
 }
 
+uint8_t *bus_page(struct bus *b, uint64_t paddr, bool *writable, uint8_t **flags)
+{
+    return page_at(b, paddr & b->a20_mask, writable, flags);
+}
+
 uint64_t bus_read(struct bus *b, uint64_t paddr, unsigned size)
 {
     bool writable;
@@ -222,7 +236,7 @@ static void touched(struct bus *b, uint64_t paddr, uint64_t len, uint8_t *flags)
 {
     if ((*flags & PAGE_CODE) && b->code_write)
         b->code_write(b->opaque, paddr, len);
-    *flags |= PAGE_DIRTY;
+    bus_mark(flags, PAGE_DIRTY);
 }
 
 void bus_write(struct bus *b, uint64_t paddr, unsigned size, uint64_t value)
@@ -242,11 +256,8 @@ void bus_write(struct bus *b, uint64_t paddr, unsigned size, uint64_t value)
  * the gate. */
 static uint8_t *dma_piece(struct bus *b, uint64_t paddr, bool write, uint8_t **flags)
 {
-    uint64_t a20 = b->a20_mask;
     bool writable;
-    b->a20_mask = ~0ull;
-    uint8_t *host = bus_page(b, paddr, &writable, flags);
-    b->a20_mask = a20;
+    uint8_t *host = page_at(b, paddr, &writable, flags);
     return host && (writable || !write) ? host + (paddr & (PAGE_SIZE - 1)) : NULL;
 }
 
@@ -302,6 +313,7 @@ void bus_set_a20(struct bus *b, bool on)
     uint64_t mask = on ? ~0ull : ~BIT(20);
     if (mask == b->a20_mask)
         return;
+    still(b, BUS_MEM);
     b->a20_mask = mask;
     if (b->remap)
         b->remap(b->opaque);

@@ -72,7 +72,18 @@ struct bus {
     /* Somebody other than the running CPU writes RAM that holds translated code. */
     void (*code_write)(void *opaque, uint64_t paddr, uint64_t len);
     void *opaque;
+    /* Where CPUs run side by side: the map or A20 is about to change; returns when nobody looks at
+     * it. NULL: nobody ever does. */
+    void (*still)(void *opaque);
+    void *still_opaque;
 };
+
+/* Sets bits of a page_flags entry, which other threads change, too. */
+static inline void bus_mark(uint8_t *flags, uint8_t bits)
+{
+    if ((*flags & bits) != bits)
+        __atomic_fetch_or(flags, bits, __ATOMIC_SEQ_CST);
+}
 
 /* ram: page-aligned, zeroed, ram_size a multiple of PAGE_SIZE up to RAM_MAX; stays the caller's. */
 void bus_init(struct bus *b, uint8_t *ram, uint64_t ram_size, const struct log *log);

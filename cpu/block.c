@@ -4,6 +4,7 @@
 
 #include "cpu/lift.h"
 #include "cpu/mem.h"
+#include "cpu/share.h"
 
 #define BUCKETS      (1u << 16)
 #define PAGE_BUCKETS (1u << 12)
@@ -23,6 +24,7 @@ struct block_cache {
     struct cpu *cpus[CPU_MAX];
     unsigned count;
     struct bus *bus;
+    struct block_cache *peer; /* the next one on the bus, in a ring; itself, if it is alone */
     char *memory;
     size_t size, used;
     struct block *free[CLASSES]; /* by size, chained by dead_next */
@@ -66,6 +68,7 @@ struct block_cache *blocks_new(struct cpu **cpus, unsigned count, size_t bytes)
     k->size = bytes;
     k->count = count;
     k->bus = cpus[0]->bus;
+    k->peer = k;
     k->nowhere.key = KEY_DEAD;
     for (unsigned i = 0; i < count; i++) {
         k->cpus[i] = cpus[i];
@@ -76,9 +79,20 @@ struct block_cache *blocks_new(struct cpu **cpus, unsigned count, size_t bytes)
     return k;
 }
 
+void blocks_join(struct block_cache *k, struct block_cache *other)
+{
+    CHECK(k->peer == k && k->bus == other->bus);
+    k->peer = other->peer;
+    other->peer = k;
+}
+
 void blocks_free(struct block_cache *k)
 {
+    struct block_cache *before = k;
     blocks_flush(k);
+    while (before->peer != k)
+        before = before->peer;
+    before->peer = k->peer;
     for (struct code_page *p = k->free_pages, *next; p; p = next) {
         next = p->next;
         free(p);
@@ -118,14 +132,42 @@ static uint64_t lines_of(unsigned first, unsigned last)
     return ~0ull >> (63 - last / 64) & ~0ull << first / 64;
 }
 
+/* Every write to the page is to be seen from now on. */
+static void watch_page(struct block_cache *k, uint64_t page)
+{
+    bool writable;
+    uint8_t *flags;
+    bus_page(k->bus, page, &writable, &flags);
+    if (!flags || (*flags & PAGE_CODE))
+        return;
+    bus_mark(flags, PAGE_CODE);
+    share_still(k->cpus[0]);
+    struct block_cache *q = k;
+    do {
+        for (unsigned i = 0; i < q->count; i++)
+            tlb_protect_code(q->cpus[i], page);
+        q = q->peer;
+    } while (q != k);
+}
+
+static void unwatch_page(struct block_cache *k, uint64_t page)
+{
+    bool writable;
+    uint8_t *flags;
+    for (struct block_cache *q = k->peer; q != k; q = q->peer)
+        if (*page_slot(q, page))
+            return;
+    bus_page(k->bus, page, &writable, &flags);
+    if (flags)
+        __atomic_fetch_and(flags, (uint8_t)~PAGE_CODE, __ATOMIC_SEQ_CST);
+}
+
 static void page_add(struct block_cache *k, struct block *b, unsigned side)
 {
     uint64_t page = (side ? b->paddr2 : b->paddr) & ~(uint64_t)(PAGE_SIZE - 1);
     struct code_page **slot = page_slot(k, page), *p = *slot;
     unsigned first, last;
     if (!p) {
-        bool writable;
-        uint8_t *flags;
         p = k->free_pages;
         if (p)
             k->free_pages = p->next;
@@ -133,11 +175,7 @@ static void page_add(struct block_cache *k, struct block *b, unsigned side)
             p = xcalloc(1, sizeof *p);
         *p = (struct code_page){.paddr = page};
         *slot = p;
-        bus_page(k->bus, page, &writable, &flags);
-        if (flags)
-            *flags |= PAGE_CODE;
-        for (unsigned i = 0; i < k->count; i++)
-            tlb_protect_code(k->cpus[i], page);
+        watch_page(k, page);
     }
     b->page_next[side] = p->first;
     p->first = b;
@@ -156,14 +194,10 @@ static void page_remove(struct block_cache *k, struct block *b, unsigned side)
         at = &(*at)->page_next[page_side(*at, page)];
     *at = b->page_next[side];
     if (!p->first) {
-        bool writable;
-        uint8_t *flags;
-        bus_page(k->bus, page, &writable, &flags);
-        if (flags)
-            *flags &= (uint8_t)~PAGE_CODE;
         *slot = p->next;
         p->next = k->free_pages;
         k->free_pages = p;
+        unwatch_page(k, page);
     }
 }
 
@@ -284,9 +318,14 @@ void blocks_drop_offset(struct block_cache *k, unsigned offset)
 
 void blocks_remap(struct block_cache *k)
 {
-    blocks_flush(k);
-    for (unsigned i = 0; i < k->count; i++)
-        tlb_flush(k->cpus[i]);
+    struct block_cache *q = k;
+    share_still(k->cpus[0]);
+    do {
+        blocks_flush(q);
+        for (unsigned i = 0; i < q->count; i++)
+            tlb_flush(q->cpus[i]);
+        q = q->peer;
+    } while (q != k);
 }
 
 void blocks_reclaim(struct block_cache *k)
@@ -417,6 +456,13 @@ static bool keepable(struct block_cache *k, uint64_t paddr)
     return bus_page(k->bus, paddr, &writable, &flags) && (flags || !writable);
 }
 
+/* Before the bytes of a page are read, where other CPUs may write them meanwhile. */
+static void watch_shared(struct cpu *c, uint64_t paddr)
+{
+    if (c->share)
+        watch_page(c->blocks, paddr & ~(uint64_t)(PAGE_SIZE - 1));
+}
+
 static struct block *make_crossing(struct cpu *c, const struct fetch *f, size_t n)
 {
     struct block_cache *k = c->blocks;
@@ -427,6 +473,7 @@ static struct block *make_crossing(struct cpu *c, const struct fetch *f, size_t 
     memcpy(bytes, f->host, n);
     if (!mmu_fetch(c, (f->la + n) & mask, &paddr2, &host))
         return NULL;
+    watch_shared(c, paddr2);
     for (unsigned i = 0; i < ISA_MAX_LEN + 1; i++)
         bytes[n + i] = host ? host[i] : (uint8_t)bus_read(k->bus, paddr2 + i, 1);
     lift_block(c, &l, k->scratch, BLOCK_UOPS, bytes, n + ISA_MAX_LEN + 1, f->key, 1);
@@ -466,12 +513,42 @@ static struct block *make(struct cpu *c, struct fetch *f)
     return b;
 }
 
+/* The page's bytes are read and the block is put where writes to them find it in one go: no write
+ * by another CPU comes between, as those to a page with code wait for the lock, and those to
+ * another page end before the page is watched. */
+static struct block *make_locked(struct cpu *c, struct fetch *f)
+{
+    uint64_t generation = c->tlb->generation;
+    cpu_lock(c);
+    if (c->tlb->generation != generation) { /* while we waited: another map */
+        if (!mmu_fetch(c, f->la, &f->paddr, &f->host)) {
+            cpu_unlock(c);
+            return NULL;
+        }
+    }
+    watch_shared(c, f->paddr);
+    if (f->host)
+        f->host += f->paddr & (PAGE_SIZE - 1);
+    struct block *b = make(c, f);
+    cpu_unlock(c);
+    return b;
+}
+
 static struct block *search(struct block_cache *k, uint64_t paddr, uint32_t key)
 {
     struct block *b = k->bucket[hash(paddr, key)];
     while (b && (b->paddr != paddr || b->key != key))
         b = b->hash_next;
     return b;
+}
+
+/* Unless another CPU's write has dropped it meanwhile. */
+static void drop_locked(struct cpu *c, struct block *b)
+{
+    cpu_lock(c);
+    if (b->key != KEY_DEAD)
+        drop(c->blocks, b);
+    cpu_unlock(c);
 }
 
 static bool fetch_fault(struct cpu *c, uint64_t ip)
@@ -503,15 +580,12 @@ struct block *blocks_find(struct cpu *c, uint32_t extra)
             if (!mmu_fetch(c, code64 ? f.la + n : (uint32_t)(f.la + n), &paddr2, &host2))
                 return NULL;
             if (paddr2 != b->paddr2) {
-                drop(c->blocks, b);
+                drop_locked(c, b);
                 b = NULL;
             }
         }
-        if (!b) {
-            if (f.host)
-                f.host += f.paddr & (PAGE_SIZE - 1);
-            b = make(c, &f);
-        }
+        if (!b)
+            b = make_locked(c, &f);
         if (!b)
             return NULL;
         if (!(f.key & KEY_SINGLE) && b->kept)
@@ -534,13 +608,19 @@ static bool overlaps(const struct block *b, uint64_t page, unsigned first, unsig
     return bf <= last && first <= bl;
 }
 
-/* Drops what has bytes in [paddr, paddr + len), which is inside one page. */
-static void invalidate_page(struct block_cache *k, uint64_t paddr, uint64_t len)
+/* The page, if it may have code there. */
+static struct code_page *page_hit(struct block_cache *k, uint64_t page, unsigned first,
+                                  unsigned last)
 {
-    uint64_t page = paddr & ~(uint64_t)(PAGE_SIZE - 1);
-    unsigned first = paddr & (PAGE_SIZE - 1), last = first + (unsigned)len - 1;
     struct code_page *p = *page_slot(k, page);
-    if (!p || !(p->lines & lines_of(first, last)))
+    return p && (p->lines & lines_of(first, last)) ? p : NULL;
+}
+
+/* Drops what has bytes in [first, last] of a page. */
+static void invalidate_page(struct block_cache *k, uint64_t page, unsigned first, unsigned last)
+{
+    struct code_page *p = page_hit(k, page, first, last);
+    if (!p)
         return;
     for (struct block *b = p->first, *next; b; b = next) {
         next = b->page_next[page_side(b, page)];
@@ -552,11 +632,29 @@ static void invalidate_page(struct block_cache *k, uint64_t paddr, uint64_t len)
         count_lines(p);
 }
 
+/* In all caches but k; in all, if `self`. Other CPUs must not be running what is dropped. */
+static void invalidate_peers(struct block_cache *k, uint64_t page, unsigned first, unsigned last,
+                             bool self)
+{
+    struct block_cache *q = k;
+    bool stands = false;
+    do {
+        if ((q != k || self) && page_hit(q, page, first, last)) {
+            if (!stands)
+                share_still(k->cpus[0]);
+            stands = true;
+            invalidate_page(q, page, first, last);
+        }
+        q = q->peer;
+    } while (q != k);
+}
+
 void blocks_invalidate(struct block_cache *k, uint64_t paddr, uint64_t len)
 {
     while (len) {
-        uint64_t n = min_u64(len, PAGE_SIZE - (paddr & (PAGE_SIZE - 1)));
-        invalidate_page(k, paddr, n);
+        unsigned first = paddr & (PAGE_SIZE - 1);
+        uint64_t n = min_u64(len, PAGE_SIZE - first);
+        invalidate_peers(k, paddr - first, first, first + (unsigned)n - 1, true);
         paddr += n;
         len -= n;
     }
@@ -570,15 +668,15 @@ bool blocks_written(struct cpu *c, uint64_t paddr, uint64_t len)
     struct block *b = c->block;
     if (!k)
         return true;
-    struct code_page *p = *page_slot(k, page);
-    if (!p || !(p->lines & lines_of(first, last)))
-        return true;
-    if (b && b->insns > 1 && b->key != KEY_DEAD &&
-        ((b->paddr ^ page) < PAGE_SIZE || (b->paddr2 ^ page) < PAGE_SIZE) &&
-        overlaps(b, page, first, last)) {
-        c->fault.vector = EXC_RESTART;
-        return false;
+    if (page_hit(k, page, first, last)) {
+        if (b && b->insns > 1 && b->key != KEY_DEAD &&
+            ((b->paddr ^ page) < PAGE_SIZE || (b->paddr2 ^ page) < PAGE_SIZE) &&
+            overlaps(b, page, first, last)) {
+            c->fault.vector = EXC_RESTART;
+            return false;
+        }
+        invalidate_page(k, page, first, last);
     }
-    invalidate_page(k, paddr, len);
+    invalidate_peers(k, page, first, last, false);
     return true;
 }

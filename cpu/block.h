@@ -76,6 +76,10 @@ static inline unsigned jump_hash(uint64_t la)
 /* A cache for up to `count` CPUs that share `bus`. `bytes`: of memory for blocks. */
 struct block_cache *blocks_new(struct cpu **cpus, unsigned count, size_t bytes);
 void blocks_free(struct block_cache *k);
+/* A second cache on the same bus, of other CPUs: writes come to both. Their CPUs may run at the
+ * same time: the lists of a cache's pages change with the lock of share.h held, a cache of other
+ * CPUs in stillness. */
+void blocks_join(struct block_cache *k, struct block_cache *other);
 
 /* The block at s.rip in c's present mode; `extra` is or'ed to the key (KEY_SINGLE). NULL: fault. */
 struct block *blocks_find(struct cpu *c, uint32_t extra);
@@ -83,14 +87,16 @@ struct block *blocks_find(struct cpu *c, uint32_t extra);
 /* Makes the exit that the CPU took last (c->link_from) lead to b from now on, if it may. */
 void blocks_link(struct cpu *c, struct block *b);
 
-/* A store of the running CPU, before it is done, to a page with PAGE_CODE; not across pages.
+/* A store of the running CPU, before it is done, to a page with PAGE_CODE; not across pages. Where
+ * CPUs run side by side, the lock is held until the store is done.
  * False: it hits the running block, which has other instructions: EXC_RESTART. */
 bool blocks_written(struct cpu *c, uint64_t paddr, uint64_t len);
-/* A write by anyone else; any length. */
+/* A write by anyone else, in all caches on the bus; any length. */
 void blocks_invalidate(struct block_cache *k, uint64_t paddr, uint64_t len);
 /* Drops everything. */
 void blocks_flush(struct block_cache *k);
-/* The bus's map or the A20 gate changed: drops all blocks and translations. */
+/* The bus's map or the A20 gate changed: drops all blocks and translations, of all caches on the
+ * bus. */
 void blocks_remap(struct block_cache *k);
 /* Drops every block with a byte at this offset of a page: a breakpoint came or went there. Not
  * while uops run. */

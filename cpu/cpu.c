@@ -5,6 +5,7 @@
 #include "cpu/cpuid.h"
 #include "cpu/flags.h"
 #include "cpu/intr.h"
+#include "cpu/share.h"
 #include "cpu/tlb.h"
 
 static const struct state_field seg_fields[] = {
@@ -233,6 +234,8 @@ void cpu_mode_changed(struct cpu *c)
 void cpu_request(struct cpu *c, uint32_t req)
 {
     __atomic_fetch_or(&c->request, req, __ATOMIC_SEQ_CST);
+    if (UNLIKELY(c->share))
+        c->share->wake(c->share->opaque, c);
 }
 
 bool cpu_fault_err(struct cpu *c, unsigned vector, uint32_t error, const char *why, uint64_t a,

@@ -287,6 +287,7 @@ struct cpu_alone {
 #define ALONE_DEVICE    3 /* hit: device memory, or a write to ROM */
 
 struct tlb;
+struct share;
 struct stops;
 struct block;
 struct block_cache;
@@ -331,6 +332,13 @@ struct cpu {
     uint64_t code_generation; /* of the TLB, for the CPL; see tlb.h */
 
     volatile uint32_t request; /* REQ_*; set by cpu_request() */
+
+    /* Threads: share.h. */
+    const struct share *share; /* NULL: no other CPU runs at the same time */
+    unsigned locks;            /* cpu_lock()s without cpu_unlock() */
+    bool running;              /* its thread is in guest code and holds no lock; atomic */
+    bool parallel;             /* can have a thread of its own; to be set before an engine joins */
+    uint8_t store_locks;       /* of an access to pages with code: mmu.c */
 
     /* The instruction being executed. */
     uint64_t next_rip; /* where execution goes on; a branch helper overwrites it */

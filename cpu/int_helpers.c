@@ -4,7 +4,9 @@
 #include "cpu/flags.h"
 #include "cpu/helpers.h"
 #include "cpu/lift.h"
+#include "cpu/locked.h"
 #include "cpu/mem.h"
+#include "cpu/share.h"
 
 #define R(n) c->s.r[n]
 
@@ -452,12 +454,11 @@ bool h_bound(struct cpu *c, const struct uop *u)
 
 bool h_cmpxchg8b(struct cpu *c, const struct uop *u)
 {
-    uint64_t la, old, v;
-    if (!seg_linear(c, u->seg, R(R_T0), 8, ACC_WRITE, &la) || !mmu_load(c, la, 8, ACC_WRITE, &old))
-        return false;
-    bool equal = old == (R(R_DX) << 32 | (uint32_t)R(R_AX));
-    v = equal ? R(R_CX) << 32 | (uint32_t)R(R_BX) : old;
-    if (!mmu_store(c, la, 8, ACC_WRITE, v))
+    uint64_t la, old = R(R_DX) << 32 | (uint32_t)R(R_AX);
+    const uint64_t v = R(R_CX) << 32 | (uint32_t)R(R_BX);
+    bool equal;
+    if (!seg_linear(c, u->seg, R(R_T0), 8, ACC_WRITE, &la) ||
+        !locked_exchange(c, la, 8, &old, &v, &equal))
         return false;
     if (!equal) {
         R(R_AX) = (uint32_t)old;
@@ -469,19 +470,16 @@ bool h_cmpxchg8b(struct cpu *c, const struct uop *u)
 
 bool h_cmpxchg16b(struct cpu *c, const struct uop *u)
 {
-    uint64_t old[2], v[2], la;
+    uint64_t old[2] = {R(R_AX), R(R_DX)}, la;
+    const uint64_t v[2] = {R(R_BX), R(R_CX)};
+    bool equal;
     if (R(R_T0) & 15 && !(u->seg >= SEG_FS))
         return cpu_fault_err(c, EXC_GP, 0, "CMPXCHG16B at %llx, which is not aligned", R(R_T0), 0);
     if (!seg_linear(c, u->seg, R(R_T0), 16, ACC_WRITE, &la))
         return false;
     if (la & 15)
         return cpu_fault_err(c, EXC_GP, 0, "CMPXCHG16B at %llx, which is not aligned", la, 0);
-    if (!lin_load_bytes(c, la, ACC_WRITE, old, 16))
-        return false;
-    bool equal = old[0] == R(R_AX) && old[1] == R(R_DX);
-    v[0] = equal ? R(R_BX) : old[0];
-    v[1] = equal ? R(R_CX) : old[1];
-    if (!lin_store_bytes(c, la, ACC_WRITE, v, 16))
+    if (!locked_exchange(c, la, 16, old, v, &equal))
         return false;
     if (!equal) {
         R(R_AX) = old[0];
@@ -561,7 +559,9 @@ bool h_enter(struct cpu *c, const struct uop *u)
 /* Random numbers come from the machine's source. */
 static bool random_number(struct cpu *c, const struct uop *u)
 {
+    cpu_lock(c);
     put(c, u->a, u->size, rng_next(c->rng));
+    cpu_unlock(c);
     flags_set_arith(c, F_C);
     return true;
 }

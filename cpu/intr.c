@@ -8,6 +8,7 @@
 #include "cpu/debug.h"
 #include "cpu/flags.h"
 #include "cpu/seg.h"
+#include "cpu/share.h"
 #include "cpu/task.h"
 
 /* What is being delivered. */
@@ -501,7 +502,9 @@ bool cpu_take_vector(struct cpu *c, unsigned vector)
 
 static bool take_intr(struct cpu *c, bool *taken)
 {
+    cpu_lock(c);
     int vector = c->apic.ack ? c->apic.ack(c->apic.apic) : -1;
+    cpu_unlock(c);
     *taken = vector >= 0;
     if (vector < 0)
         return true;

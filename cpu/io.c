@@ -1,6 +1,7 @@
 /* IN, OUT, INS, OUTS: the ports (SDM 1 chapter 18). */
 #include "cpu/debug.h"
 #include "cpu/intr.h"
+#include "cpu/share.h"
 #include "cpu/sysop.h"
 #include "cpu/task.h"
 
@@ -17,13 +18,28 @@ static unsigned port_size(const struct uop *u)
     return u->size > 4 ? 4 : u->size;
 }
 
+static uint32_t port_read(struct cpu *c, uint16_t port, unsigned n)
+{
+    cpu_lock(c);
+    uint32_t v = bus_in(c->bus, port, n);
+    cpu_unlock(c);
+    return v;
+}
+
+static void port_write(struct cpu *c, uint16_t port, unsigned n, uint32_t v)
+{
+    cpu_lock(c);
+    bus_out(c->bus, port, n, v);
+    cpu_unlock(c);
+}
+
 static bool in(struct cpu *c, const struct uop *u, uint16_t port)
 {
     unsigned n = port_size(u);
     if (!allowed(c, port, n))
         return false;
     debug_port(c, port, n);
-    reg_put(c, R_AX, n, bus_in(c->bus, port, n));
+    reg_put(c, R_AX, n, port_read(c, port, n));
     return true;
 }
 
@@ -33,7 +49,7 @@ static bool out(struct cpu *c, const struct uop *u, uint16_t port)
     if (!allowed(c, port, n))
         return false;
     debug_port(c, port, n);
-    bus_out(c->bus, port, n, (uint32_t)(c->s.r[R_AX] & size_mask(n)));
+    port_write(c, port, n, (uint32_t)(c->s.r[R_AX] & size_mask(n)));
     return true;
 }
 
@@ -105,7 +121,7 @@ static bool in_one(struct cpu *c, const struct uop *u, uint16_t port, unsigned n
     if (!seg_probe(c, SEG_ES, off, n, ACC_WRITE))
         return false;
     debug_port(c, port, n);
-    if (!seg_store(c, SEG_ES, off, n, bus_in(c->bus, port, n)))
+    if (!seg_store(c, SEG_ES, off, n, port_read(c, port, n)))
         return false;
     advance(c, u, R_DI, n);
     return true;
@@ -142,7 +158,7 @@ bool h_outs(struct cpu *c, const struct uop *u)
         if (!seg_load(c, u->seg, c->s.r[R_SI] & size_mask(u->asize), n, &v))
             return false;
         debug_port(c, port, n);
-        bus_out(c->bus, port, n, (uint32_t)v);
+        port_write(c, port, n, (uint32_t)v);
         advance(c, u, R_SI, n);
     } while (rep_next(c, u));
     return true;

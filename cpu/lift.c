@@ -466,7 +466,8 @@ void lift_block(const struct cpu *c, struct lifted *out, struct uop *uops, unsig
                 const uint8_t *bytes, size_t n, uint32_t key, unsigned max)
 {
     struct insn in;
-    struct lift l = {.in = &in, .key = key, .out = uops, .capacity = capacity};
+    struct lift l = {
+        .in = &in, .key = key, .out = uops, .capacity = capacity, .parallel = c->parallel};
     uint64_t la = stops_pc(c);
     *out = (struct lifted){0};
     while (out->insn_count < max && l.count + INSN_UOPS < capacity) {

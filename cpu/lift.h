@@ -50,6 +50,7 @@ struct lift {
     uint8_t temps;   /* temporaries given out in this instruction */
     uint8_t insn_index;
     bool ends;       /* set by a lifter: the block ends after this instruction */
+    bool parallel;   /* locked accesses are to be atomic: locked.h */
     bool overflow;   /* no room left: the instruction does not join this block */
     struct uop *out; /* where uops are appended */
     unsigned count, capacity;

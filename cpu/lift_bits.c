@@ -1,6 +1,7 @@
 /* Lifters of multiplication, bits, single flags, strings: mostly C functions on registers. */
 #include "cpu/int_helpers.h"
 #include "cpu/lifters.h"
+#include "cpu/locked.h"
 
 static bool memory(const struct isa_opnd *o)
 {
@@ -84,7 +85,12 @@ void lift_bt(struct lift *l)
         moved.disp = 0;
         l->in = &moved;
     }
-    if (n && mem)
+    bool locked = n && mem && lift_is_locked(l, false);
+    if (locked && constant)
+        bit = lift_get(l, 1);
+    if (locked)
+        t = lift_locked(l, (enum locked_op)(LOCKED_BTS + n - 1), bit, size);
+    else if (n && mem)
         t = lift_load_rmw(l, size);
     else
         t = n ? copy_of(l, lift_get(l, 0)) : lift_get(l, 0);
@@ -92,13 +98,13 @@ void lift_bt(struct lift *l)
         lift_emit(l, (constant ? UOP_BT_I8 : UOP_BT_R8) + lg, R_ZERO, t, bit,
                   (int64_t)l->in->imm & 63);
     } else {
-        if (constant)
+        if (constant && !locked)
             bit = lift_get(l, 1);
         struct uop *u = quiet(l, q_bit, F_C, true, t, R_ZERO, bit);
         u->imm = n;
-        if (mem)
+        if (mem && !locked)
             lift_store_rmw(l, t, size);
-        else
+        else if (!mem)
             lift_put(l, 0, t);
     }
     l->in = in;

@@ -1,5 +1,6 @@
 /* Lifters of moves, arithmetic, conditions. */
 #include "cpu/lifters.h"
+#include "cpu/locked.h"
 
 static bool high(const struct isa_opnd *o)
 {
@@ -80,6 +81,11 @@ void lift_alu(struct lift *l)
         b = lift_get(l, 1);
     if (compare) {
         emit_binary(l, op, R_ZERO, lift_get(l, 0), b, immediate, imm);
+    } else if (memory(to) && lift_is_locked(l, false)) {
+        if (immediate)
+            b = lift_get(l, 1);
+        a = lift_locked(l, (enum locked_op)l->arg->n, b, to->size);
+        emit_binary(l, op, a, a, b, immediate, imm);
     } else if (memory(to)) {
         a = lift_load_rmw(l, to->size);
         emit_binary(l, op, a, a, b, immediate, imm);
@@ -92,16 +98,23 @@ void lift_alu(struct lift *l)
     }
 }
 
-/* One operand, read and written. */
-static unsigned begin_unary(struct lift *l)
+/* One operand, read and written; a locked one is written by begin_unary(), with `b`. */
+static unsigned begin_unary(struct lift *l, enum locked_op op, int64_t b)
 {
     const struct isa_opnd *o = &l->in->op[0];
+    if (memory(o) && lift_is_locked(l, false)) {
+        unsigned t = lift_temp(l);
+        lift_emit(l, UOP_MOV_I64, t, R_ZERO, R_ZERO, b);
+        return lift_locked(l, op, t, o->size);
+    }
     return memory(o) ? lift_load_rmw(l, o->size) : lift_get(l, 0);
 }
 
 static void end_unary(struct lift *l, unsigned r)
 {
     const struct isa_opnd *o = &l->in->op[0];
+    if (memory(o) && lift_is_locked(l, false))
+        return;
     if (memory(o))
         lift_store_rmw(l, r, o->size);
     else if (high(o))
@@ -110,21 +123,22 @@ static void end_unary(struct lift *l, unsigned r)
 
 void lift_incdec(struct lift *l)
 {
-    unsigned r = begin_unary(l), first = l->arg->n == ALU_INC ? UOP_INC8 : UOP_DEC8;
+    bool inc = l->arg->n == ALU_INC;
+    unsigned r = begin_unary(l, LOCKED_ADD, inc ? 1 : -1), first = inc ? UOP_INC8 : UOP_DEC8;
     lift_emit(l, first + lg_size(l->in->op[0].size), r, r, R_ZERO, 0);
     end_unary(l, r);
 }
 
 void lift_not(struct lift *l)
 {
-    unsigned r = begin_unary(l);
+    unsigned r = begin_unary(l, LOCKED_XOR, -1);
     emit_binary(l, UOP_XOR_R8 + UOP_NOFLAGS, r, r, R_ZERO, true, -1);
     end_unary(l, r);
 }
 
 void lift_neg(struct lift *l)
 {
-    unsigned r = begin_unary(l);
+    unsigned r = begin_unary(l, LOCKED_NEG, 0);
     emit_binary(l, UOP_SUB_R8, r, R_ZERO, r, false, 0);
     end_unary(l, r);
 }
@@ -135,7 +149,7 @@ void lift_shift(struct lift *l)
         [SH_ROL] = UOP_ROL_R8, [SH_ROR] = UOP_ROR_R8, [SH_RCL] = UOP_RCL_R8, [SH_RCR] = UOP_RCR_R8,
         [SH_SHL] = UOP_SHL_R8, [SH_SHR] = UOP_SHR_R8, [SH_SAR] = UOP_SAR_R8,
     };
-    unsigned size = l->in->op[0].size, r = begin_unary(l);
+    unsigned size = l->in->op[0].size, r = begin_unary(l, LOCKED_XCHG, 0); /* never locked */
     int64_t n = 0;
     bool immediate = constant(l, 1, &n);
     n &= size == 8 ? 63 : 31;
@@ -270,6 +284,10 @@ void lift_xchg(struct lift *l)
 {
     const struct isa_opnd *a = &l->in->op[0];
     unsigned rb = lift_get(l, 1), t;
+    if (memory(a) && lift_is_locked(l, true)) {
+        lift_put(l, 1, lift_locked(l, LOCKED_XCHG, rb, a->size));
+        return;
+    }
     if (memory(a)) {
         t = lift_load_rmw(l, a->size);
         lift_store_rmw(l, rb, a->size);
@@ -286,11 +304,13 @@ void lift_xadd(struct lift *l)
 {
     const struct isa_opnd *a = &l->in->op[0];
     unsigned rb = lift_get(l, 1), old = lift_temp(l), sum = lift_temp(l);
-    bool mem = memory(a);
-    unsigned ra = mem ? lift_load_rmw(l, a->size) : lift_get(l, 0);
+    bool mem = memory(a), locked = mem && lift_is_locked(l, false);
+    unsigned ra = locked ? lift_locked(l, LOCKED_ADD, rb, a->size)
+                  : mem  ? lift_load_rmw(l, a->size)
+                         : lift_get(l, 0);
     lift_emit(l, UOP_MOV_R64, old, ra, R_ZERO, 0);
     emit_binary(l, UOP_ADD_R8, sum, ra, rb, false, 0);
-    if (mem)
+    if (mem && !locked)
         lift_store_rmw(l, sum, a->size);
     lift_put(l, 1, old);
     if (!mem)
@@ -303,8 +323,10 @@ void lift_cmpxchg(struct lift *l)
     const struct isa_opnd *a = &l->in->op[0];
     unsigned size = a->size, lg = lg_size(size);
     unsigned rb = lift_get(l, 1), old = lift_temp(l), result = lift_temp(l);
-    bool mem = memory(a);
-    unsigned ra = mem ? lift_load_rmw(l, size) : lift_get(l, 0);
+    bool mem = memory(a), locked = mem && lift_is_locked(l, false);
+    unsigned ra = locked ? lift_locked(l, LOCKED_CMPXCHG, rb, size)
+                  : mem  ? lift_load_rmw(l, size)
+                         : lift_get(l, 0);
     unsigned equal = lift_temp(l), differ = lift_temp(l);
     if (size == 4)
         lift_emit(l, UOP_ZX32, old, ra, R_ZERO, 0);
@@ -313,9 +335,13 @@ void lift_cmpxchg(struct lift *l)
     lift_emit(l, UOP_CMP_R8 + lg, R_ZERO, R_AX, old, 0);
     lift_emit(l, UOP_COND_Z8 + lg, equal, R_ZERO, R_ZERO, 0)->aux = 4;
     lift_emit(l, UOP_XOR_IN64, differ, equal, R_ZERO, 1);
-    lift_emit(l, UOP_MOV_R64, result, old, R_ZERO, 0);
-    lift_emit(l, UOP_CMOV64, result, rb, equal, 0);
-    if (mem) {
+    if (!locked) {
+        lift_emit(l, UOP_MOV_R64, result, old, R_ZERO, 0);
+        lift_emit(l, UOP_CMOV64, result, rb, equal, 0);
+    }
+    if (locked) {
+        ;
+    } else if (mem) {
         lift_store_rmw(l, result, size);
     } else if (size == 4) {
         lift_emit(l, UOP_ZX32, result, rb, R_ZERO, 0);

@@ -6,6 +6,7 @@
 #include "cpu/block.h"
 #include "cpu/debug.h"
 #include "cpu/mem.h"
+#include "cpu/share.h"
 #include "cpu/walk.h"
 
 #define PF_P    1u
@@ -122,9 +123,12 @@ static void mark(struct cpu *c, const struct walk_step *s, uint32_t bits)
     __atomic_fetch_or((uint32_t *)(host + (s->addr & (PAGE_SIZE - 1))), bits, __ATOMIC_SEQ_CST);
     if (!flags)
         return;
-    if ((*flags & PAGE_CODE) && c->bus->code_write)
+    if ((*flags & PAGE_CODE) && c->bus->code_write) {
+        cpu_lock(c);
         c->bus->code_write(c->bus->opaque, s->addr & c->bus->a20_mask, s->size);
-    *flags |= PAGE_DIRTY;
+        cpu_unlock(c);
+    }
+    bus_mark(flags, PAGE_DIRTY);
 }
 
 static void mark_all(struct cpu *c, struct walk *w, bool write)
@@ -187,7 +191,7 @@ static bool page_get(struct cpu *c, uint64_t la, unsigned acc, struct page *p)
     if (!p->host)
         return true;
     if (kind == ACC_WRITE && p->writable && p->flags)
-        *p->flags |= PAGE_DIRTY;
+        bus_mark(p->flags, PAGE_DIRTY);
     fill(c, la, ctx, &w, p);
     return true;
 }
@@ -202,6 +206,14 @@ static bool may_touch(struct cpu *c, const struct page *p)
     return cpu_fault(c, EXC_RESTART, "device memory at %#llx", p->paddr, 0);
 }
 
+/* A store that may_store() let through is done, or will not be. False. */
+static bool store_done(struct cpu *c)
+{
+    for (; UNLIKELY(c->store_locks); c->store_locks--)
+        cpu_unlock(c);
+    return false;
+}
+
 /* The same for a store to a page with translated code and for one that ROM's device sees. */
 static bool may_store(struct cpu *c, const struct page *p, unsigned offset, unsigned n)
 {
@@ -211,14 +223,18 @@ static bool may_store(struct cpu *c, const struct page *p, unsigned offset, unsi
         return false;
     if (!p->flags || !(*p->flags & PAGE_CODE))
         return true;
-    return blocks_written(c, p->paddr + offset, n);
+    cpu_lock(c);
+    c->store_locks++;
+    return blocks_written(c, p->paddr + offset, n) || store_done(c);
 }
 
 static uint64_t device_read(struct cpu *c, const struct page *p, unsigned offset, unsigned size)
 {
-    if (is_apic(c, p->paddr))
-        return c->apic.mmio_read(c->apic.apic, offset, size);
-    return bus_read(c->bus, p->paddr | offset, size);
+    cpu_lock(c);
+    uint64_t v = is_apic(c, p->paddr) ? c->apic.mmio_read(c->apic.apic, offset, size)
+                                      : bus_read(c->bus, p->paddr | offset, size);
+    cpu_unlock(c);
+    return v;
 }
 
 /* A register of the local APIC that can be read in the middle of a block: kernels ask it for the
@@ -251,10 +267,12 @@ static bool apic_learn(struct cpu *c, uint64_t la, unsigned acc, const struct pa
 static void device_write(struct cpu *c, const struct page *p, unsigned offset, unsigned size,
                          uint64_t v)
 {
+    cpu_lock(c);
     if (is_apic(c, p->paddr))
         c->apic.mmio_write(c->apic.apic, offset, size, v);
     else
         bus_write(c->bus, p->paddr | offset, size, v);
+    cpu_unlock(c);
 }
 
 /* The largest of 8, 4, 2, 1 not beyond n. */
@@ -319,7 +337,7 @@ static bool span_get(struct cpu *c, uint64_t la, unsigned n, unsigned acc, struc
     if (!write)
         return may_touch(c, &s->page[0]) && (s->first == n || may_touch(c, &s->page[1]));
     return may_store(c, &s->page[0], offset, s->first) &&
-           (s->first == n || may_store(c, &s->page[1], 0, n - s->first));
+           (s->first == n || may_store(c, &s->page[1], 0, n - s->first) || store_done(c));
 }
 
 bool lin_load_bytes(struct cpu *c, uint64_t la, unsigned acc, void *buf, unsigned n)
@@ -341,6 +359,7 @@ bool lin_store_bytes(struct cpu *c, uint64_t la, unsigned acc, const void *buf, 
     page_write(c, &s.page[0], la & (PAGE_SIZE - 1), buf, s.first);
     if (s.first < n)
         page_write(c, &s.page[1], 0, (const uint8_t *)buf + s.first, n - s.first);
+    store_done(c);
     return true;
 }
 
@@ -409,6 +428,7 @@ bool mmu_store(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t
         memcpy(p.host + offset, &v, size);
     else
         device_write(c, &p, offset, size, v);
+    store_done(c);
     return true;
 }
 

@@ -2,6 +2,7 @@
 #include "cpu/msr.h"
 #include "cpu/cpuid.h"
 #include "cpu/intr.h"
+#include "cpu/share.h"
 #include "cpu/sysop.h"
 
 enum {
@@ -117,13 +118,16 @@ static uint64_t multiplier(const struct cpu *c)
     return (c->tsc_hz / 100000000u) & 0xff;
 }
 
-static bool apic_read(const struct cpu *c, uint32_t n, uint64_t *v)
+static bool apic_read(struct cpu *c, uint32_t n, uint64_t *v)
 {
     if (n == MSR_APIC_BASE) {
         *v = c->apic.base ? c->apic.base(c->apic.apic) : 0;
         return c->apic.base;
     }
-    return c->apic.msr_read && c->apic.msr_read(c->apic.apic, n, v);
+    cpu_lock(c);
+    bool ok = c->apic.msr_read && c->apic.msr_read(c->apic.apic, n, v);
+    cpu_unlock(c);
+    return ok;
 }
 
 static bool is_apic(uint32_t n)
@@ -131,7 +135,7 @@ static bool is_apic(uint32_t n)
     return n == MSR_APIC_BASE || n == MSR_TSC_DEADLINE || (n >= MSR_X2APIC && n <= MSR_X2APIC_LAST);
 }
 
-bool cpu_msr_read(const struct cpu *c, uint32_t n, uint64_t *v)
+bool cpu_msr_read(struct cpu *c, uint32_t n, uint64_t *v)
 {
     const struct cpu_state *s = &c->s;
     *v = 0;
@@ -261,11 +265,15 @@ static bool apic_write(struct cpu *c, uint32_t n, uint64_t v)
 {
     bool ok;
     if (n == MSR_APIC_BASE) {
+        cpu_lock(c);
         ok = c->apic.set_base && c->apic.set_base(c->apic.apic, v);
+        cpu_unlock(c);
         tlb_flush(c); /* the page that it hides is another now */
         return ok;
     }
+    cpu_lock(c);
     ok = c->apic.msr_write && c->apic.msr_write(c->apic.apic, n, v);
+    cpu_unlock(c);
     cpu_attention(c);
     return ok;
 }
@@ -279,9 +287,11 @@ bool cpu_msr_write(struct cpu *c, uint32_t n, uint64_t v)
         return long_write(c, n, v);
     switch (n) {
     case MSR_TSC:
+        cpu_lock(c); /* the APIC's timer looks at it */
         s->tsc_offset += v - cpu_tsc(c);
         if (c->apic.tsc_changed)
             c->apic.tsc_changed(c->apic.apic);
+        cpu_unlock(c);
         return true;
     case MSR_BIOS_SIGN_ID: /* software clears it, CPUID puts the revision back */
     case MSR_BIOS_UPDT_TRIG:

@@ -2,6 +2,7 @@
 #include "cpu/cpuid.h"
 #include "cpu/debug.h"
 #include "cpu/intr.h"
+#include "cpu/share.h"
 #include "cpu/sysop.h"
 #include "cpu/walk.h"
 #include "cpu/x87.h"
@@ -138,8 +139,10 @@ static bool set_cr8(struct cpu *c, uint64_t v)
 {
     if (v > 15)
         return cpu_fault(c, EXC_GP, "CR8: %#llx is beyond 15", v, 0);
+    cpu_lock(c);
     if (c->apic.set_tpr)
         c->apic.set_tpr(c->apic.apic, (uint8_t)(v << 4));
+    cpu_unlock(c);
     cpu_attention(c);
     return true;
 }

@@ -1,6 +1,7 @@
 #include "cpu/walk.h"
 
 #include "cpu/cpuid.h"
+#include "cpu/share.h"
 
 #define PTE_P  BIT(0)
 #define PTE_W  BIT(1)
@@ -13,9 +14,16 @@
 static uint64_t read_entry(const struct cpu *c, uint64_t addr, unsigned size)
 {
     const uint8_t *ram = bus_plain(c->bus, addr);
-    if (!ram)
-        return bus_read(c->bus, addr, size);
-    return size == 8 ? get_le64(ram) : get_le32(ram);
+    bool writable;
+    uint8_t *flags;
+    if (!ram && (ram = bus_page(c->bus, addr, &writable, &flags)))
+        ram += addr & (PAGE_SIZE - 1);
+    if (ram)
+        return size == 8 ? get_le64(ram) : get_le32(ram);
+    cpu_lock((struct cpu *)c); /* a device: nothing of c changes */
+    uint64_t v = bus_read(c->bus, addr, size);
+    cpu_unlock((struct cpu *)c);
+    return v;
 }
 
 static struct walk_step *step(struct walk *w, const struct cpu *c, uint64_t addr, unsigned size,

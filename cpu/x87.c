@@ -4,11 +4,21 @@
  * An instruction whose operand is missing (or whose place is taken) does not compute: the masked
  * answer is the indefinite in the place of the result (SDM 1 8.5.1.1). */
 #include "cpu/x87.h"
+#include "cpu/share.h"
 
 #include "cpu/flags.h"
 #include "cpu/helpers.h"
 #include "cpu/softfp_core.h"
 #include "cpu/x87_fast.h"
+
+static void drive_ferr(struct cpu *c, bool level)
+{
+    if (!c->ferr)
+        return;
+    cpu_lock(c);
+    c->ferr(c->ferr_opaque, level);
+    cpu_unlock(c);
+}
 
 bool x87_pending(struct cpu *c)
 {
@@ -17,8 +27,7 @@ bool x87_pending(struct cpu *c)
                          c->s.fcw);
     /* The PC's way: FERR# asks for interrupt 13, and the CPU waits for one until the board lets
      * the instruction through with IGNNE# (SDM 3A 9.2.2). Here: it comes first if it can. */
-    if (c->ferr)
-        c->ferr(c->ferr_opaque, true);
+    drive_ferr(c, true);
     bool shadow = c->s.shadow && c->s.shadow_at == cpu_icount(c);
     if ((c->request & REQ_INTR) && (c->s.rflags & EF_IF) && !shadow)
         return cpu_fault(c, EXC_EXIT, NULL, 0, 0);
@@ -50,8 +59,8 @@ void x87_update_es(struct cpu *c)
     c->s.fsw &= (uint16_t) ~(FSW_ES | FSW_B);
     if (pending)
         c->s.fsw |= FSW_ES | FSW_B;
-    else if (c->ferr && !(c->s.cr0 & CR0_NE))
-        c->ferr(c->ferr_opaque, false);
+    else if (!(c->s.cr0 & CR0_NE))
+        drive_ferr(c, false);
 }
 
 void x87_init(struct cpu *c)

@@ -15,7 +15,7 @@ static void segment_write(void *dev, uint64_t offset, unsigned size, uint64_t va
     if (!(g->access & WRITE_RAM))
         return;
     memcpy(b->ram + g->base + offset, &value, size);
-    b->page_flags[(g->base + offset) >> PAGE_SHIFT] |= PAGE_DIRTY;
+    bus_mark(&b->page_flags[(g->base + offset) >> PAGE_SHIFT], PAGE_DIRTY);
 }
 
 static const struct region_ops segment_ops = {segment_read, segment_write, 1 | 2 | 4 | 8};

@@ -37,6 +37,15 @@ struct engine {
     void (*show)(struct cpu *c, char *buf, size_t size);
     bool by_time;         /* a run ends by the host's clock, and s.icount is a guess */
     bool (*usable)(void); /* NULL: on every host */
+    /* CPUs can run at the same time, each on a thread of its own, if cpu.parallel was set when they
+     * joined. run(), then: by the thread of c, as long as c->share is set (share.h says what it
+     * may touch then); it leaves soon, with ENGINE_REQUEST, after REQ_EXIT was set by another
+     * thread, and takes what else is or'ed to c->request while it runs. While c->share is NULL all
+     * is as for engines that can't: one call at a time, by any thread. */
+    bool parallel;
+    /* From any thread, after c->request was or'ed to: makes a run() that does not look at it by
+     * itself look. NULL: every run() does, within some ten microseconds. */
+    void (*kick)(struct cpu *c);
 };
 
 /* The best of our own CPU's on this host: what `auto` takes where KVM is not worth it. */
@@ -50,7 +59,8 @@ extern const struct engine engine_jit;    /* our own CPU, by generated code */
 extern const struct engine engine_kvm;    /* the host's, by Linux's KVM */
 
 /* The functions of engine_interp, for tests that run a bare CPU. soft_join makes the CPUs share
- * translated code, and ties them to the bus's hooks. */
+ * translated code (each has its own where cpu.parallel is set), and ties them to the bus's hooks.
+ */
 void soft_join(struct cpu **cpus, unsigned n);
 void soft_part(struct cpu **cpus, unsigned n);
 enum engine_exit soft_run(struct cpu *c, uint64_t budget);

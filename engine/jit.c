@@ -6,7 +6,8 @@
 
 #include "engine/soft.h"
 
-#define CODE_BYTES (256u << 20) /* of generated code, touched as it is used */
+#define CODE_BYTES      (256u << 20) /* of generated code, touched as it is used */
+#define CODE_BYTES_EACH (64u << 20)  /* the same, where each CPU has its own */
 
 static bool usable(void)
 {
@@ -17,24 +18,31 @@ static bool usable(void)
     return true;
 }
 
+static void part(struct cpu **cpus, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (cpus[i]->jit.jit)
+            jit_free(cpus[i]->jit.jit);
+    soft_part(cpus, n);
+}
+
 static bool join(struct cpu **cpus, unsigned n, struct err *e)
 {
+    unsigned jits = cpus[0]->parallel ? n : 1, of = n / jits;
+    size_t size = cpus[0]->parallel ? CODE_BYTES_EACH : CODE_BYTES;
     struct codemem m;
     if (!jit_host_ok())
         return err_set(e, ERR_UNSUPPORTED,
                        "the host's CPU has no BMI2, which generated code needs");
-    if (!codemem_host(&m, CODE_BYTES))
-        return err_set(e, ERR_UNSUPPORTED, "the host gives no memory for generated code");
     soft_join(cpus, n);
-    jit_new(cpus, n, &m);
+    for (unsigned i = 0; i < jits; i++) {
+        if (!codemem_host(&m, size)) {
+            part(cpus, n);
+            return err_set(e, ERR_UNSUPPORTED, "the host gives no memory for generated code");
+        }
+        jit_new(cpus + i * of, of, &m);
+    }
     return true;
-}
-
-static void part(struct cpu **cpus, unsigned n)
-{
-    if (cpus[0]->jit.jit)
-        jit_free(cpus[0]->jit.jit);
-    soft_part(cpus, n);
 }
 
 static enum engine_exit run(struct cpu *c, uint64_t budget)
@@ -47,4 +55,11 @@ static void show(struct cpu *c, char *buf, size_t size)
     jit_show(c->jit.jit, buf, size);
 }
 
-const struct engine engine_jit = {"jit", "JIT", join, part, run, NULL, show, false, usable};
+const struct engine engine_jit = {.name = "jit",
+                                  .text = "JIT",
+                                  .join = join,
+                                  .part = part,
+                                  .run = run,
+                                  .show = show,
+                                  .usable = usable,
+                                  .parallel = true};

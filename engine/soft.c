@@ -7,6 +7,7 @@
 #include "cpu/block.h"
 #include "cpu/interp.h"
 #include "cpu/intr.h"
+#include "cpu/share.h"
 
 #define CODE_BYTES (128u << 20) /* of memory for translated code, touched as it is used */
 
@@ -22,13 +23,25 @@ static void code_written(void *opaque, uint64_t paddr, uint64_t len)
     blocks_invalidate(c->blocks, paddr, len);
 }
 
+static void still(void *opaque)
+{
+    share_still(opaque);
+}
+
+/* CPUs with threads of their own have caches of their own: nothing that they run or link is shared
+ * then. */
 void soft_join(struct cpu **cpus, unsigned n)
 {
     struct bus *b = cpus[0]->bus;
-    blocks_new(cpus, n, CODE_BYTES);
+    bool parallel = cpus[0]->parallel;
+    blocks_new(cpus, parallel ? 1 : n, CODE_BYTES);
+    for (unsigned i = 1; i < n && parallel; i++)
+        blocks_join(blocks_new(cpus + i, 1, CODE_BYTES), cpus[0]->blocks);
     b->remap = remapped;
     b->code_write = code_written;
     b->opaque = cpus[0];
+    b->still = still;
+    b->still_opaque = cpus[0];
 }
 
 void soft_part(struct cpu **cpus, unsigned n)
@@ -38,7 +51,10 @@ void soft_part(struct cpu **cpus, unsigned n)
         return;
     b->remap = NULL;
     b->code_write = NULL;
-    blocks_free(cpus[0]->blocks);
+    b->still = NULL;
+    for (unsigned i = n; i-- > 0;)
+        if (cpus[i]->blocks)
+            blocks_free(cpus[i]->blocks);
 }
 
 static bool leave(struct cpu *c, enum engine_exit *why)
@@ -153,4 +169,9 @@ static bool join(struct cpu **cpus, unsigned n, struct err *e)
     return true;
 }
 
-const struct engine engine_interp = {"interp", "interpreter", join, soft_part, soft_run};
+const struct engine engine_interp = {.name = "interp",
+                                     .text = "interpreter",
+                                     .join = join,
+                                     .part = soft_part,
+                                     .run = soft_run,
+                                     .parallel = true};

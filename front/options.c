@@ -172,6 +172,14 @@ static bool set_screenshot(struct options *o, const char *s, struct err *e)
     return true;
 }
 
+static bool set_sched(struct options *o, const char *s, struct err *e)
+{
+    if (strcmp(s, "turns") && strcmp(s, "parallel"))
+        return bad(e, "sched", s, "give turns or parallel");
+    o->parallel = s[0] == 'p';
+    return true;
+}
+
 static bool set_clock(struct options *o, const char *s, struct err *e)
 {
     if (strcmp(s, "host") && strcmp(s, "virtual"))
@@ -338,6 +346,13 @@ static const struct option table[] = {
      "executed, "
      "so that a run can be repeated exactly; a guest that waits jumps ahead. Default host.",
      set_clock},
+    {"sched", 0, "turns|parallel",
+     "turns: the CPUs take turns on one thread of the host. parallel: each has a thread of its "
+     "own, "
+     "so that a guest with several CPUs can use several of the host's; with --clock host, on "
+     "x86-64 "
+     "hosts. While a debugger has breakpoints or steps, CPUs take turns. Default turns.",
+     set_sched},
     {"rtc", 0, "SECONDS", "Time of the real-time clock at the start, in seconds since 1970 UTC.",
      set_rtc},
     {"seed", 0, "N", "Seed of the random source that the guest's hardware uses.", set_seed},

@@ -26,6 +26,7 @@ struct options {
     bool display_term;
     const char *screenshot;
     enum clock_mode clock;
+    bool parallel; /* a thread for each CPU */
     enum boot_linux_entry entry;
     uint32_t log_mask;
     const char *log_file;

@@ -13,6 +13,7 @@
 #include "front/monitor.h"
 #include "front/screen.h"
 #include "front/setup.h"
+#include "host/posix/threads.h"
 
 #define DRAW_NS 40000000ull /* between two drawings of the screen */
 
@@ -28,7 +29,8 @@ struct front {
     bool quit;
     bool draw; /* the screen is drawn in the terminal */
     uint64_t drawn_at;
-    uint64_t started; /* host's ns */
+    uint64_t looked_at; /* host's ns: the last look at the outside */
+    uint64_t started;   /* host's ns */
 };
 
 static void note(struct front *f, const char *text)
@@ -133,6 +135,45 @@ static void tell_engine(struct front *f)
     note(f, text);
 }
 
+/* The outside, for CPUs on threads. */
+
+static void prepare(void *opaque)
+{
+    loop_prepare(&((struct front *)opaque)->loop);
+}
+
+/* What is waited for beside the descriptors is looked at that often: a guest that makes room for
+ * more input, a screen that changes. */
+#define LOOK_NS 10000000ull
+
+static bool wait_outside(void *opaque, uint64_t ns)
+{
+    struct front *f = opaque;
+    bool more = f->console.in_count || f->draw || f->loop.polls < f->loop.count;
+    bool ready = loop_wait(&f->loop, more ? min_u64(ns, LOOK_NS) : ns);
+    return ready || (more && host_now() - f->looked_at >= LOOK_NS);
+}
+
+static void wake(void *opaque)
+{
+    loop_wake(&((struct front *)opaque)->loop);
+}
+
+static bool choose_threads(struct front *f, struct err *e)
+{
+    struct options *o = &f->setup.options;
+    if (!o->parallel)
+        return true;
+    if (o->stop_after)
+        return err_set(e, ERR_INVALID,
+                       "--stop-after counts the instructions of all CPUs, which --sched parallel "
+                       "can't");
+    loop_wakeable(&f->loop);
+    f->setup.config.threads = &host_threads;
+    f->setup.config.outside = (struct outside){prepare, wait_outside, wake, f};
+    return true;
+}
+
 /* What `auto` is. A run that counts instructions needs an engine that does. */
 static bool choose_engine(struct front *f, struct err *e)
 {
@@ -140,7 +181,7 @@ static bool choose_engine(struct front *f, struct err *e)
     if (o->engine && o->engine->by_time && o->stop_after)
         return err_set(e, ERR_INVALID, "--stop-after counts instructions, which engine %s can't",
                        o->engine->name);
-    if (!o->engine && (o->clock == CLOCK_VIRTUAL || o->stop_after)) {
+    if (!o->engine && (o->clock == CLOCK_VIRTUAL || o->stop_after || o->parallel)) {
         o->engine = engine_default();
     } else if (!o->engine) {
         struct kvm_report *r = xcalloc(1, sizeof *r);
@@ -181,6 +222,7 @@ static bool look(struct front *f, uint64_t wait)
 {
     struct err e;
     loop_poll(&f->loop, wait);
+    f->looked_at = host_now();
     console_feed(&f->console);
     draw(f);
     for (unsigned i = 0; i < f->setup.char_count; i++) {
@@ -251,6 +293,7 @@ static void clean_up(struct front *f)
     gdb_close(&f->gdb);
     machine_free(f->machine);
     setup_close(&f->setup);
+    loop_close(&f->loop);
     free(f);
 }
 
@@ -271,7 +314,7 @@ int command_run(int argc, char **argv)
         return STATUS_BAD;
     case OPTIONS_RUN: break;
     }
-    if (!choose_engine(f, &e) || !setup_open(&f->setup, &e) ||
+    if (!choose_engine(f, &e) || !setup_open(&f->setup, &e) || !choose_threads(f, &e) ||
         !(f->machine = machine_new(&f->setup.config, &e))) {
         note(f, e.text);
         clean_up(f);

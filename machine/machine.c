@@ -48,6 +48,7 @@ struct machine {
     struct cpu *triple;
     struct debug debug;
     struct pc *pc;
+    struct parallel *parallel; /* NULL: CPUs take turns */
     unsigned state_count;
     struct state_ref state[STATES];
     char names[CPU_MAX][16];
@@ -70,12 +71,29 @@ static uint64_t source(void *opaque)
     return m->s.now + (cpu_icount(m->cpu[m->s.current]) - m->turn_start) * NS_PER_INSN;
 }
 
-/* A timer became due earlier, or the board wants attention: end the turn at this instruction. */
+static bool on_threads(const struct machine *m)
+{
+    return m->parallel && parallel_on(m->parallel);
+}
+
+/* The board wants attention: end the turn at this instruction. */
 static void attention(void *opaque)
 {
     struct machine *m = opaque;
-    if (m->cpu[m->s.current])
+    if (on_threads(m))
+        parallel_stop(m->parallel);
+    else if (m->cpu[m->s.current])
         cpu_request(m->cpu[m->s.current], REQ_EXIT);
+}
+
+/* A timer became due earlier. */
+static void sooner(void *opaque)
+{
+    struct machine *m = opaque;
+    if (on_threads(m))
+        parallel_sooner(m->parallel);
+    else
+        attention(m);
 }
 
 static void add_state(struct machine *m, const char *name, const struct state_table *t, void *data)
@@ -133,7 +151,27 @@ static bool join(struct machine *m, struct err *e)
                        "--clock virtual counts instructions, which engine %s can't: take another "
                        "engine, or --clock host",
                        x->name);
+    if (m->cfg.threads && !x->parallel)
+        return err_set(e, ERR_INVALID, "engine %s can't run CPUs side by side", x->name);
     return x->join(m->cpu, m->cfg.cpus, e);
+}
+
+/* A thread for each CPU, where they are wanted. */
+static bool make_threads(struct machine *m, struct err *e)
+{
+    const struct machine_config *cfg = &m->cfg;
+    if (!cfg->threads)
+        return true;
+    if (cfg->clock == CLOCK_VIRTUAL)
+        return err_set(e, ERR_INVALID,
+                       "--sched parallel runs by the host's clock: with --clock virtual CPUs take "
+                       "turns");
+    if (!cfg->threads->tso)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "--sched parallel: this host's processors don't keep x86's order of memory "
+                       "accesses");
+    m->parallel = parallel_new(cfg->threads, &cfg->outside, m->cpu, cfg->cpus, &m->clock, e);
+    return m->parallel;
 }
 
 struct machine *machine_new(const struct machine_config *cfg, struct err *e)
@@ -156,7 +194,7 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
     if (cfg->clock == CLOCK_HOST)
         m->host_start = cfg->host_ns();
     clock_init(&m->clock, source, m);
-    m->clock.sooner = attention;
+    m->clock.sooner = sooner;
     rng_seed(&m->rng, cfg->seed);
     m->pc = pc_new(&m->cfg, &m->clock, attention, m, e);
     if (!m->pc) {
@@ -170,11 +208,12 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
         c->tsc_hz = TSC_HZ;
         cpu_init(c, i, cfg->cpus, pc_bus(m->pc), &m->clock, &m->rng, &m->cfg.log, &model->features);
         c->coverage = cfg->coverage;
+        c->parallel = cfg->threads;
         m->cpu[i] = c;
         snprintf(m->names[i], sizeof m->names[i], "cpu%u", i);
         add_state(m, m->names[i], &cpu_state_table, &c->s);
     }
-    if (!join(m, e)) {
+    if (!join(m, e) || !make_threads(m, e)) {
         machine_free(m);
         return NULL;
     }
@@ -196,6 +235,7 @@ void machine_free(struct machine *m)
 {
     if (!m)
         return;
+    parallel_free(m->parallel);
     m->cfg.engine->part(m->cpu, m->cfg.cpus);
     for (unsigned i = 0; i < m->cfg.cpus; i++) {
         cpu_free(m->cpu[i]);
@@ -268,10 +308,32 @@ static enum machine_event board_event(struct machine *m, struct err *e)
     return MACHINE_SLICE;
 }
 
+static uint64_t all_icounts(const struct machine *m)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < m->cfg.cpus; i++)
+        n += m->cpu[i]->s.icount;
+    return n;
+}
+
+/* All CPUs at once. */
+static enum machine_event run_parallel(struct machine *m, struct err *e)
+{
+    enum machine_event event = board_event(m, e);
+    if (event != MACHINE_SLICE)
+        return event;
+    uint64_t before = all_icounts(m);
+    m->triple = parallel_run(m->parallel, m->cfg.engine);
+    m->s.total += all_icounts(m) - before;
+    return m->triple ? MACHINE_TRIPLE : MACHINE_SLICE;
+}
+
 enum machine_event machine_run(struct machine *m, struct err *e)
 {
     uint64_t left = SLICE;
     unsigned idle = 0;
+    if (m->parallel && !m->debug.on) /* what a debugger wants done, CPUs do in turns */
+        return run_parallel(m, e);
     turn_begin(m);
     while (left) {
         enum machine_event event = board_event(m, e);

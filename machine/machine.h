@@ -1,8 +1,10 @@
 /* A whole PC: CPUs, board and the loop that runs them. What a front end talks to.
  *
- * A machine is single-threaded: everything happens inside machine_run() and the calls below, on the
- * caller's thread. Several machines may live in one process. On the virtual clock a run is a pure
- * function of the configuration, the images and what comes in between two calls of machine_run().
+ * A machine is single-threaded to who uses it: everything happens inside machine_run() and the
+ * calls below. CPUs may have threads of their own, but they stand still outside of machine_run(); a
+ * back end's functions are then called by any of them, one at a time. Several machines may live in
+ * one process. On the virtual clock a run is a pure function of the configuration, the images and
+ * what comes in between two calls of machine_run().
  */
 #ifndef ISHI_MACHINE_MACHINE_H
 #define ISHI_MACHINE_MACHINE_H
@@ -13,6 +15,7 @@
 #include "boot/boot.h"
 #include "cpu/cpu.h"
 #include "engine/engine.h"
+#include "machine/parallel.h"
 
 #define MACHINE_SERIALS 4
 #define MACHINE_DISKS                                                          \
@@ -39,6 +42,9 @@ struct machine_config {
     unsigned cpus;               /* 1..CPU_MAX */
     const char *cpu_model;       /* NULL: the default */
     enum clock_mode clock;
+    /* For CPUs that run side by side, on CLOCK_HOST; NULL: they take turns. */
+    const struct threads *threads;
+    struct outside outside;
     uint64_t (*host_ns)(void);               /* monotonic, for CLOCK_HOST */
     uint64_t start_time;                     /* of the real-time clock: seconds since 1970, UTC */
     uint64_t seed;                           /* of the random source */
