@@ -1,6 +1,7 @@
 /* Instructions on EFLAGS and software interrupts, with the rules of IOPL, of virtual-8086 mode and
  * of its extensions VME and PVI (SDM 3B chapter 20). */
 #include "cpu/intr.h"
+#include "cpu/mem.h"
 #include "cpu/sysop.h"
 
 /* Flags that POPF changes at any privilege. */
@@ -46,12 +47,48 @@ bool h_sti(struct cpu *c, const struct uop *u)
     return true;
 }
 
+/* Host address of the value at `sp` on a flat stack, where the TLB knows it. */
+static void *flat_top(const struct cpu *c, uint64_t sp, unsigned size, bool write)
+{
+    bool wide = cpu_64(c);
+    if (!(c->key & KEY_FLAT_SS) || !(c->key & KEY_STACK32) || (!wide && sp > 0xffffffff))
+        return NULL;
+    const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, sp);
+    uint64_t off = sp - (write ? e->write : e->read);
+    return off <= PAGE_SIZE - size ? (char *)e->host + off : NULL;
+}
+
 static bool push(struct cpu *c, unsigned size, uint64_t v)
 {
+    void *top = flat_top(c, c->s.r[R_SP] - size, size, true);
+    if (LIKELY(top != NULL)) {
+        memcpy(top, &v, size);
+        c->s.r[R_SP] -= size;
+        return true;
+    }
     struct stack st = stack_now(c);
     if (!stack_push(c, &st, size, v))
         return false;
     c->s.r[R_SP] = stack_sp(&st);
+    return true;
+}
+
+/* *sp: what RSP is to be. */
+static bool pop(struct cpu *c, unsigned size, uint64_t *v, uint64_t *sp)
+{
+    const void *top = flat_top(c, c->s.r[R_SP], size, false);
+    if (LIKELY(top != NULL)) {
+        *v = 0;
+        memcpy(v, top, size);
+        *sp = c->s.r[R_SP] + size;
+        if (!cpu_64(c))
+            *sp = (uint32_t)*sp;
+        return true;
+    }
+    struct stack st = stack_now(c);
+    if (!stack_pop(c, &st, size, v))
+        return false;
+    *sp = stack_sp(&st);
     return true;
 }
 
@@ -68,12 +105,11 @@ bool h_pushf(struct cpu *c, const struct uop *u)
 
 bool h_popf(struct cpu *c, const struct uop *u)
 {
-    struct stack st = stack_now(c);
-    uint64_t v, mask = u->size == 2 ? POPF_16 : POPF_32;
+    uint64_t v, sp, mask = u->size == 2 ? POPF_16 : POPF_32;
     bool virtual = cpu_vm86(c) && iopl(c) < 3;
     if (virtual && (!(c->s.cr4 & CR4_VME) || u->size != 2))
         return cpu_fault(c, EXC_GP, "POPF in virtual-8086 mode with IOPL %#llx", iopl(c), 0);
-    if (!stack_pop(c, &st, u->size, &v))
+    if (!pop(c, u->size, &v, &sp))
         return false;
     if (virtual) {
         if ((v & EF_TF) || ((v & EF_IF) && (c->s.rflags & EF_VIP)))
@@ -87,7 +123,7 @@ bool h_popf(struct cpu *c, const struct uop *u)
         if (c->cpl == 0)
             mask |= EF_IOPL;
     }
-    c->s.r[R_SP] = stack_sp(&st);
+    c->s.r[R_SP] = sp;
     flags_replace(c, mask | (u->size > 2 ? EF_RF : 0), v & ~(uint64_t)EF_RF);
     return true;
 }

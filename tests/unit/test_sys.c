@@ -265,6 +265,34 @@ static void test_debug_registers(void **state)
     machine_free(m);
 }
 
+/* By the stack segment, then straight; and where ESP wraps. */
+static void test_pushf_and_esp(void **state)
+{
+    struct machine *m = machine_new("v2");
+    struct cpu *c = &m->c;
+    struct uop u = {.size = 4};
+    protected_mode(m, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        c->s.r[R_SP] = 0x90000;
+        c->s.rflags = EF_FIXED | EF_IF | EF_RF | F_C << i;
+        poke(m, 0x8fff8, 4, 0x5555);
+        poke(m, 0x90000, 4, 0x5555);
+        assert_true(h_pushf(c, &u));
+        assert_int_equal(c->s.r[R_SP], 0x8fffc);
+        assert_int_equal(peek(m, 0x8fffc, 4), (uint32_t)flags_get(c) & ~EF_RF);
+        assert_int_equal(peek(m, 0x8fff8, 4), 0x5555);
+        assert_int_equal(peek(m, 0x90000, 4), 0x5555);
+        poke(m, 0x8fffc, 4, EF_FIXED | EF_DF);
+        assert_true(h_popf(c, &u));
+        assert_int_equal(c->s.r[R_SP], 0x90000);
+        assert_int_equal(c->s.rflags, EF_FIXED | EF_DF);
+    }
+    c->s.r[R_SP] = 0;
+    assert_true(h_pushf(c, &u));
+    assert_int_equal(c->s.r[R_SP], 0xfffffffc);
+    machine_free(m);
+}
+
 static void test_popf_and_iopl(void **state)
 {
     struct machine *m = machine_new("v2");
@@ -366,6 +394,7 @@ int main(void)
         cmocka_unit_test(test_syscall_and_back),
         cmocka_unit_test(test_sysenter_and_back),
         cmocka_unit_test(test_debug_registers),
+        cmocka_unit_test(test_pushf_and_esp),
         cmocka_unit_test(test_popf_and_iopl),
         cmocka_unit_test(test_tsc_is_set),
         cmocka_unit_test(test_umip_and_tsd),
