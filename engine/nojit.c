@@ -1,5 +1,6 @@
 /* Where no code is generated. */
 #include "engine/engine.h"
+#include "jit/jit.h"
 
 static bool join(struct cpu **cpus, unsigned n, struct err *e)
 {
@@ -12,5 +13,12 @@ static bool usable(void)
 }
 
 static void part(struct cpu **cpus, unsigned n) {}
+
+void jit_watch(struct jit *j, const struct jit_watch *w) {}
+
+bool jit_list(struct jit *j, struct block *b, struct jit_listing *l)
+{
+    return false;
+}
 
 const struct engine engine_jit = {"jit", "JIT", join, part, soft_run, NULL, NULL, false, usable};

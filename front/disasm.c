@@ -9,6 +9,7 @@
 
 #include "boot/elf.h"
 #include "front/commands.h"
+#include "front/disasm_jit.h"
 #include "host/posix/file.h"
 #include "isa/isa.h"
 
@@ -19,7 +20,19 @@ struct request {
     uint64_t base, offset, length;
     enum isa_mode mode;
     bool has_mode;
+    uint64_t jit; /* list the generated code of the block there */
+    bool has_jit;
 };
+
+static bool list_block(const uint8_t *p, uint64_t n, uint64_t address, enum isa_mode mode)
+{
+    uint64_t rest = PAGE_SIZE - address % PAGE_SIZE;
+    struct err e;
+    if (jit_print(stdout, p, n < rest ? n : rest, address, mode, &e))
+        return true;
+    fprintf(stderr, "ishi: %s\n", e.text);
+    return false;
+}
 
 static void print_code(const uint8_t *p, uint64_t n, uint64_t address, enum isa_mode mode)
 {
@@ -53,6 +66,9 @@ static void print_elf(const struct elf *f, const struct request *q)
         if (s.type != ELF_LOAD || !(s.flags & ELF_X) || s.offset >= f->size)
             continue;
         uint64_t n = s.filesz < f->size - s.offset ? s.filesz : f->size - s.offset;
+        if (q->has_jit && q->jit - s.vaddr < n)
+            list_block(f->bytes + s.offset + (q->jit - s.vaddr), n - (q->jit - s.vaddr), q->jit, mode);
+        else if (!q->has_jit)
         print_code(f->bytes + s.offset, n, s.vaddr, mode);
     }
 }
@@ -61,7 +77,7 @@ static int usage(bool asked)
 {
     fprintf(asked ? stdout : stderr,
             "usage: ishi disasm [--mode 16|32|64] [--base ADDRESS] [--offset N] "
-            "[--length N] FILE\n");
+            "[--length N] [--jit ADDRESS] FILE\n");
     return asked ? STATUS_OK : STATUS_BAD;
 }
 
@@ -93,6 +109,10 @@ static bool parse(struct request *q, int argc, char **argv)
             q->offset = v;
         else if (!strcmp(a, "--length"))
             q->length = v;
+        else if (!strcmp(a, "--jit")) {
+            q->jit = v;
+            q->has_jit = true;
+        }
         else if (!strcmp(a, "--mode") && (v == 16 || v == 32 || v == 64)) {
             q->mode = v == 16 ? ISA_16 : v == 32 ? ISA_32 : ISA_64;
             q->has_mode = true;
@@ -119,7 +139,11 @@ int command_disasm(int argc, char **argv)
         print_elf(&f, &q);
     } else if (q.offset < size) {
         uint64_t n = size - q.offset < q.length ? size - q.offset : q.length;
-        print_code(bytes + q.offset, n, q.base + q.offset, q.mode);
+        uint64_t first = q.base + q.offset;
+        if (!q.has_jit)
+            print_code(bytes + q.offset, n, first, q.mode);
+        else if (q.jit - first < n)
+            list_block(bytes + q.offset + (q.jit - first), n - (q.jit - first), q.jit, q.mode);
     }
     free(bytes);
     return STATUS_OK;

@@ -272,6 +272,12 @@ static bool set_jit_stats(struct options *o, const char *s, struct err *e)
     return true;
 }
 
+static bool set_perf(struct options *o, const char *s, struct err *e)
+{
+    o->perf = true;
+    return true;
+}
+
 static bool set_coverage(struct options *o, const char *s, struct err *e)
 {
     o->coverage = s;
@@ -377,6 +383,10 @@ static const struct option table[] = {
      "The machine waits before its first instruction, for gdb or the monitor's cont.", set_stopped},
     {"jit-stats", 0, NULL, "At the end, prints what generated code did, and why it was left.",
      set_jit_stats},
+    {"perf", 0, NULL,
+     "Names generated code to the host's perf, in /tmp/perf-PID.map: guest_ADDRESS in the guest's "
+     "programs, kernel_ADDRESS above them. For `perf record -e cpu-clock`.",
+     set_perf},
     {"stats", 0, NULL, "At the end, prints how many instructions ran, in what time.", set_stats},
     {"no-reboot", 0, NULL, "A guest that reboots ends ishi.", set_no_reboot},
     {"log", 0, "TOPIC[,TOPIC…][:FILE]", "Writes a log to stderr or FILE. Topics below, or all (but exit and insn).",

@@ -40,6 +40,7 @@ struct options {
     bool stopped;         /* the machine waits at its first instruction */
     bool stats;
     bool jit_stats;
+    bool perf;
     bool boot_cdrom;
 };
 

@@ -11,6 +11,7 @@
 #include "front/gdb.h"
 #include "front/inspect.h"
 #include "front/monitor.h"
+#include "front/perf.h"
 #include "front/screen.h"
 #include "front/setup.h"
 #include "host/posix/threads.h"
@@ -24,6 +25,7 @@ struct front {
     struct monitor monitor;
     struct screen_drawer drawer;
     struct gdb gdb;
+    struct perf_map perf;
     struct machine *machine;
     char why[300]; /* that engine, if it was auto's choice */
     bool quit;
@@ -292,6 +294,7 @@ static void clean_up(struct front *f)
 {
     gdb_close(&f->gdb);
     machine_free(f->machine);
+    perf_close(&f->perf);
     setup_close(&f->setup);
     loop_close(&f->loop);
     free(f);
@@ -324,6 +327,11 @@ int command_run(int argc, char **argv)
         note(f, e.text);
         clean_up(f);
         return STATUS_BAD;
+    }
+    if (o->perf && !perf_open(&f->perf, machine_cpu(f->machine, 0), &e)) {
+        note(f, e.text);
+        clean_up(f);
+        return STATUS_HOST;
     }
     machine_stop_on_reboot(f->machine, o->no_reboot);
     if (o->stop_after)

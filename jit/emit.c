@@ -585,8 +585,12 @@ bool emit_block(struct emit *e, struct block *b)
     e_stub_jcc(e, entry, XC_L);
     for (e->i = 0; e->i < e->n; e->i += 1 + e->skip) {
         e->skip = 0;
+        e->at[e->i] = e->a.at;
         emit_uop(e, &b->uops[e->i]);
+        for (unsigned k = 1; k <= e->skip; k++)
+            e->at[e->i + k] = e->a.at;
     }
+    e->at[e->n] = e->a.at;
     struct x64 hot = e->a;
     e->a = e->cold;
     e->cold.base = NULL;

@@ -154,6 +154,7 @@ struct emit {
     unsigned ctx;                  /* the TLB's set */
     struct flags_where fl, before; /* now, and at the uop's beginning */
     bool need[BLOCK_UOPS + 1];
+    uint32_t at[BLOCK_UOPS + 1]; /* where each uop's hot code begins, and where the last ends */
     struct stub stub[STUBS];
     unsigned stubs;
     struct stub *access; /* of the access that e_resume() ends */

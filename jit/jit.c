@@ -22,6 +22,7 @@ struct jit {
     bool full;
     bool stale; /* jumps may be kept to code of blocks that were dropped */
     struct jit_stats stats;
+    struct jit_watch watch;
 };
 
 const struct jit_stats *jit_stats(const struct jit *j)
@@ -376,7 +377,7 @@ static bool suits(const struct block *b)
            (code == ISA_64 || (code == ISA_32 && (b->key & KEY_FLAT_CS)));
 }
 
-static bool compile(struct jit *j, struct block *b)
+static bool compile(struct jit *j, struct block *b, uint64_t rip)
 {
     struct emit *e = &j->emit;
     struct x64 a = e->a, cold = e->cold;
@@ -396,7 +397,39 @@ static bool compile(struct jit *j, struct block *b)
     j->stats.compiled++;
     j->stats.uops += e->n;
     j->stats.bytes += e->a.at - a.at;
+    if (j->watch.compiled) {
+        uint32_t at = e->jb->entry;
+        j->watch.compiled(j->watch.opaque, b, rip, j->mem.rx + at, e->a.at - at);
+        j->watch.compiled(j->watch.opaque, b, rip, j->mem.rx + cold.at, e->cold.at - cold.at);
+    }
     return true;
+}
+
+void jit_watch(struct jit *j, const struct jit_watch *w)
+{
+    j->watch = *w;
+}
+
+bool jit_list(struct jit *j, struct block *b, struct jit_listing *l)
+{
+    struct emit *e = &j->emit;
+    struct x64 a = e->a, cold = e->cold;
+    e->j = j;
+    bool done = emit_block(e, b);
+    uint32_t entry = done ? e->jb->entry : 0;
+    if (done) {
+        l->uops = e->n;
+        l->code = j->mem.rw + entry;
+        l->address = (uintptr_t)j->mem.rx + entry;
+        l->bytes = e->a.at - entry;
+        l->cold = j->mem.rw + cold.at;
+        l->cold_bytes = e->cold.at - cold.at;
+        for (unsigned i = 0; i <= e->n; i++)
+            l->at[i] = e->at[i] - entry;
+    }
+    e->a = a;
+    e->cold = cold;
+    return done;
 }
 
 /* The block that b's first byte begins: rip of its generated code. */
@@ -466,7 +499,7 @@ enum interp_leave jit_run(struct cpu *c, struct block *b)
         flush(j, c);
     if (UNLIKELY(j->stale))
         forget_jumps(j);
-    if (!b->code && (!suits(b) || ++b->runs < HOT || !compile(j, b))) {
+    if (!b->code && (!suits(b) || ++b->runs < HOT || !compile(j, b, c->s.rip))) {
         j->stats.interpreted++;
         return interp_run(c, b);
     }
