@@ -161,6 +161,38 @@ void e_flags_to_memory(struct emit *e)
     save_host(e);
 }
 
+/* As the interpreter leaves them: cc_dst and cc_src. */
+static void pin_recipe(struct emit *e, const struct flags_rec *r)
+{
+    unsigned kind = r->kind == REC_ADD                           ? CC_ADD
+                    : r->kind == REC_SUB || r->kind == REC_CMP ? CC_SUB
+                                                                 : CC_LOGIC;
+    unsigned v = r->kind == REC_CMP || r->kind == REC_TEST ? J_X0 : e_use(e, r->a, J_X0);
+    if (v == J_X0)
+        e_get(e, J_X0, r->a);
+    if (r->kind == REC_CMP)
+        compare_src(e, XA_SUB, 8, J_X0, r);
+    else if (r->kind == REC_TEST && (r->imm || r->b != r->a))
+        compare_src(e, XA_AND, 8, J_X0, r);
+    x_store(&e->a, 8, E_CPU(s.cc_dst), v);
+    if (kind != CC_LOGIC && r->imm)
+        x_store_i(&e->a, 8, E_CPU(s.cc_src), r->v);
+    else if (kind != CC_LOGIC)
+        x_store(&e->a, 8, E_CPU(s.cc_src), e_use(e, r->b, J_X1));
+    x_store_i(&e->a, 8, E_CPU(s.cc_op), (int64_t)(kind * 4 + r->lg));
+    e->fl.host = e->before.host = false;
+    e->fl.mem = e->before.mem = true;
+    e->fl.mem_host = e->before.mem_host = false;
+}
+
+void e_flags_pin(struct emit *e)
+{
+    if (!e->fl.mem && e->fl.rec.kind)
+        pin_recipe(e, &e->fl.rec);
+    else
+        e_flags_to_memory(e);
+}
+
 void e_clobber(struct emit *e)
 {
     struct flags_where *f = &e->fl;
@@ -298,11 +330,8 @@ static void exit_stub(struct emit *e, const struct stub *s)
     x->site = e_site(e, NULL, JIT_EXIT_UNLINKED, u, 0);
     site = (struct jit_site *)(void *)(e->a.base + x->site);
     x->out = e->a.at;
-    if (x->flags != EXIT_MEM) {
-        if (!e->fl.host)
-            by_recipe(e, &e->fl.rec);
-        save_host(e);
-    }
+    if (x->flags != EXIT_MEM)
+        e_flags_pin(e);
     if (far) {
         int64_t delta = to & ~(int64_t)(PAGE_SIZE - 1);
         unsigned size = e->b->mask[s->which] == ~0ull ? 8 : 4;
@@ -320,10 +349,8 @@ static void exit_stub(struct emit *e, const struct stub *s)
         if (!e->a.full)
             x_patch(e->a.base, stale, e->a.at);
         /* another CPU's link, or an old one: the CPU's own table of jumps may know the way */
-        if (x->flags == EXIT_RECIPE) {
-            by_recipe(e, &e->fl.rec);
-            save_host(e);
-        }
+        if (x->flags == EXIT_RECIPE)
+            pin_recipe(e, &e->fl.rec);
         x_lea_at(&e->a, J_X0, x->site);
         x_store(&e->a, 8, E_CPU(jit.scratch[1]), J_X0);
         x_load(&e->a, 8, J_X0, E_CPU(jit.page));

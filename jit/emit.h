@@ -232,6 +232,9 @@ void e_call_access(struct emit *e, const struct uop *u);
 void e_interpret(struct emit *e, const struct uop *u);
 /* Puts the flags into memory, if they are not there. Destroys J_X0. */
 void e_flags_to_memory(struct emit *e);
+/* The same for whoever expects that nobody reads them: by value where they have a recipe, which is
+ * quicker to write, but not to read. Destroys J_X0 and J_X1, and EFLAGS. */
+void e_flags_pin(struct emit *e);
 /* Appends a site; its offset. */
 uint32_t e_site(struct emit *e, bool (*fn)(struct cpu *, const struct jit_site *), unsigned kind,
                 const struct uop *u, int32_t ahead);

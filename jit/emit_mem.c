@@ -352,8 +352,8 @@ void e_jump_entry(struct x64 *a)
 /* Goes on at the linear address in J_X0, by the CPU's table; not there: to `miss`. */
 static void dispatch(struct emit *e, struct stub *miss, unsigned sp_size, int64_t sp_by)
 {
-    e_jump_entry(&e->a);
-    x_alu_rm(&e->a, XA_CMP, 8, J_X0, E_JUMP(la));
+    x_rorx(a, 8, J_X1, J_X0, 64 - 5);
+    x_alu_ri(a, XA_AND, 4, J_X1, ((1 << JIT_JUMP_BITS) - 1) << 5);
     e_stub_jcc(e, miss, XC_NZ);
     x_load(&e->a, 8, J_X0, E_CPU(jit.stamp));
     x_alu_rm(&e->a, XA_CMP, 8, J_X0, E_JUMP(stamp));
@@ -378,7 +378,7 @@ bool emit_call(struct emit *e, const struct uop *u)
 bool emit_ret(struct emit *e, const struct uop *u)
 {
     unsigned size = u->op == UOP_RET64 ? 8 : 4;
-    e_flags_to_memory(e);
+    e_flags_pin(e);
     e->before = e->fl;
     e_clobber(e);
     struct stub *miss = e_stub(e, STUB_RESUME, u);
@@ -396,7 +396,7 @@ bool emit_indirect(struct emit *e, const struct uop *u)
     unsigned size = u->op == UOP_CALLR64 ? 8 : u->op == UOP_CALLR32 ? 4 : u->size;
     if (size == 2 || (u->op == UOP_JMP_R && u->aux))
         return false;
-    e_flags_to_memory(e);
+    e_flags_pin(e);
     e->before = e->fl;
     e_clobber(e);
     struct stub *miss = e_stub(e, STUB_RESUME, u);
@@ -426,7 +426,7 @@ bool emit_indirect(struct emit *e, const struct uop *u)
 /* To next_rip, which a helper has set; or else behind the block. */
 bool emit_exit(struct emit *e, const struct uop *u)
 {
-    e_flags_to_memory(e);
+    e_flags_pin(e);
     e->before = e->fl;
     e_clobber(e);
     if (u->aux) {

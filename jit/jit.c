@@ -484,7 +484,7 @@ static enum interp_leave after_fault(struct jit *j, struct cpu *c)
 static void note(struct cpu *c, const struct block *b)
 {
     uint64_t la = c->s.rip;
-    struct jit_jump *e = &c->jit.jump[(la ^ la >> JIT_JUMP_BITS) & ((1u << JIT_JUMP_BITS) - 1)];
+    struct jit_jump *e = &c->jit.jump[la & ((1u << JIT_JUMP_BITS) - 1)];
     *e = (struct jit_jump){la, c->jit.stamp, (uintptr_t)b->code, la & ~(uint64_t)(PAGE_SIZE - 1)};
 }
 
