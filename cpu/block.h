@@ -58,6 +58,9 @@ struct block {
     const void *code;      /* where it begins, or NULL */
     struct jit_block *jit; /* what is known of it */
     uint32_t runs;         /* so often the block was run without */
+    uint16_t wide_failed;  /* so often a check of several accesses failed since … */
+    bool narrow;           /* is compiled without such checks */
+    uint64_t wide_since;   /* … this instruction count */
 };
 
 /* Where an indirect branch last went. */

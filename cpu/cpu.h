@@ -31,6 +31,8 @@ enum reg {
     R_T0, R_T1, R_T2, R_T3, R_T4, R_T5, R_T6, R_T7, /* temporaries of one instruction */
     R_ZERO, /* always 0 */
     R_IP,   /* address (offset in CS) of the running block's first instruction */
+    R_K0,   /* generated code keeps here what a recipe of the flags needs … */
+    R_K1,   /* … when its registers change */
     R_COUNT
 };
 /* clang-format on */
@@ -303,6 +305,8 @@ struct jit_jump {
     uint64_t page;      /* la's */
 };
 
+#define JIT_WINDOWS 24 /* checks of memory that a block may keep */
+
 /* What generated code finds beside the architectural state (jit/). */
 struct jit_cpu {
     uint64_t stamp;   /* of address space, mode and CPU: translations of code with it hold */
@@ -313,10 +317,12 @@ struct jit_cpu {
     const struct uop *resume; /* where the interpreter goes on instead of a fault */
     struct jit *jit;
     uint64_t scratch[8];
+    uint64_t win[JIT_WINDOWS]; /* host - guest addresses */
     uint32_t mxcsr;   /* the host's own */
     uint8_t vec_live; /* the guest's vector registers and MXCSR are in the host's */
     uint8_t x87_live; /* the guest's x87 is in the host's */
-    uint16_t unused;
+    bool wide; /* `resume` because a window could not be opened */
+    uint8_t unused;
     uint64_t accesses, helpers; /* calls out of generated code */
     struct jit_jump jump[1u << JIT_JUMP_BITS];
 };

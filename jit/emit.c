@@ -13,13 +13,20 @@ const uint8_t jit_home[R_COUNT] = {
     [R_12] = J_NONE, [R_13] = J_NONE, [R_14] = J_NONE, [R_15] = J_NONE,
     [R_T0] = R13, [R_T1] = J_NONE, [R_T2] = J_NONE, [R_T3] = J_NONE,
     [R_T4] = J_NONE, [R_T5] = J_NONE, [R_T6] = J_NONE, [R_T7] = J_NONE,
-    [R_ZERO] = J_NONE, [R_IP] = J_NONE,
+    [R_ZERO] = J_NONE, [R_IP] = J_NONE, [R_K0] = J_NONE, [R_K1] = J_NONE,
 };
 /* clang-format on */
 
 static bool in(unsigned op, unsigned first, unsigned end)
 {
     return op >= first && op < end;
+}
+
+static bool kills_flags(const struct uop *u);
+
+static bool is_help(unsigned op)
+{
+    return in(op, UOP_HELP, UOP_RAISE);
 }
 
 /* Registers. */
@@ -120,6 +127,17 @@ static void by_recipe(struct emit *e, const struct flags_rec *r)
         else
             x_test_mr(&e->a, size, e_slot(r->b), a);
         break;
+    case REC_REDO:
+        e_get(e, J_X0, r->a);
+        if (r->redo != REDO_IMUL) {
+            x_shift_ri(&e->a, r->redo, size, J_X0, (unsigned)r->v);
+        } else if (r->imm) {
+            x_rr(&e->a, size, 0x69, J_X0, J_X0);
+            x_imm(&e->a, size, r->v);
+        } else {
+            x_rr(&e->a, size, 0x0faf, J_X0, e_use(e, r->b, J_X1));
+        }
+        break;
     case REC_SUB: /* what it was before: result + src */
         e_get(e, J_X0, r->a);
         compare_src(e, XA_ADD, 8, J_X0, r);
@@ -187,7 +205,7 @@ static void pin_recipe(struct emit *e, const struct flags_rec *r)
 
 void e_flags_pin(struct emit *e)
 {
-    if (!e->fl.mem && e->fl.rec.kind)
+    if (!e->fl.mem && e->fl.rec.kind && e->fl.rec.kind != REC_REDO)
         pin_recipe(e, &e->fl.rec);
     else
         e_flags_to_memory(e);
@@ -207,20 +225,31 @@ static bool in_recipe(const struct flags_rec *rec, unsigned r)
     return rec->kind && (rec->a == r || (!rec->imm && rec->b == r));
 }
 
+unsigned e_keep(struct emit *e, unsigned k, unsigned r)
+{
+    x_store(&e->a, 8, e_slot(k), e_use(e, r, J_X0));
+    return k;
+}
+
 void e_write(struct emit *e, unsigned r)
 {
     struct flags_where *f = &e->fl;
     if (!in_recipe(&f->rec, r))
         return;
-    if (!f->mem && !f->host && e->need[e->i + 1])
-        e_flags_to_memory(e);
-    f->rec.kind = REC_NONE;
+    if (f->mem || !e->need[e->i + 1] || kills_flags(&e->b->uops[e->i])) {
+        f->rec.kind = REC_NONE;
+        return;
+    }
+    if (f->rec.a == r)
+        f->rec.a = (uint8_t)e_keep(e, R_K0, r);
+    if (!f->rec.imm && f->rec.b == r)
+        f->rec.b = (uint8_t)e_keep(e, R_K1, r);
 }
 
 void e_flags_out(struct emit *e, struct flags_rec rec)
 {
     e->fl = (struct flags_where){.host = true, .rec = rec};
-    if (rec.a >= R_ZERO || (!rec.imm && rec.b >= R_ZERO))
+    if (rec.a == R_ZERO || rec.a == R_IP || (!rec.imm && (rec.b == R_ZERO || rec.b == R_IP)))
         e->fl.rec.kind = REC_NONE;
 }
 
@@ -262,7 +291,8 @@ uint32_t e_site(struct emit *e, bool (*fn)(struct cpu *, const struct jit_site *
                 const struct uop *u, int32_t ahead)
 {
     struct x64 *a = cold_of(e);
-    struct jit_site s = {fn, u, e->b, 0, ahead, (uint8_t)kind, 0, 0};
+    struct jit_site s = {
+        .fn = fn, .u = u, .block = e->b, .ahead = ahead, .kind = (uint8_t)kind};
     static const uint8_t zeros[8];
     x_bytes(a, zeros, -a->at & 7);
     uint32_t at = a->at;
@@ -383,6 +413,30 @@ static uint32_t load_stub(struct emit *e, const struct stub *s)
     return at;
 }
 
+/* Finds the page and tries again, or lets the interpreter go on. */
+static uint32_t wide_stub(struct emit *e, const struct stub *s)
+{
+    const struct window *w = &e->window[s->which];
+    struct access a;
+    e_access_of(e, s->u, &a);
+    uint32_t site = e_site(e, jit_wide, JIT_EXIT_FAULT, s->u, insns(e)), at = e->a.at;
+    struct jit_site *p = (struct jit_site *)(void *)(e->a.base + site);
+    if (!e->a.full) {
+        p->lo = w->lo - a.disp;
+        p->bytes = (uint16_t)(w->hi - w->lo);
+        p->write = w->write;
+        p->mixed = w->mixed;
+        p->which = a.base;
+    }
+    if (s->save)
+        e_flags_to_memory(e);
+    call_site(e, site, e->thunk_call);
+    if (s->vec)
+        x_call(&e->a, e->vec_reload);
+    x_jmp(&e->a, s->back);
+    return at;
+}
+
 static void emit_stub(struct emit *e, const struct stub *s)
 {
     uint32_t at;
@@ -390,6 +444,8 @@ static void emit_stub(struct emit *e, const struct stub *s)
     e->before = s->fl;
     if (s->kind == STUB_VEC || s->kind == STUB_X87) {
         at = load_stub(e, s);
+    } else if (s->kind == STUB_WIDE) {
+        at = wide_stub(e, s);
     } else if (s->kind == STUB_EXIT) {
         exit_stub(e, s);
         at = e->jb->exit[s->which].out;
@@ -452,6 +508,16 @@ static bool kills_flags(const struct uop *u)
     return is_fused(u->op) || uop_effect(u).sets == F_OSZAPC;
 }
 
+/* May the state be looked at in the middle of the block, as by a fault? */
+static bool observes(const struct emit *e, unsigned i)
+{
+    const struct uop *u = &e->b->uops[i];
+    unsigned w = e->in_window[i];
+    if (is_fused(u->op) || (w && e->window[w - 1].first != i && !uop_exits(u->op)))
+        return false;
+    return uop_observes(u);
+}
+
 static void find_needs(struct emit *e)
 {
     const struct uop *uops = e->b->uops;
@@ -459,12 +525,12 @@ static void find_needs(struct emit *e)
     for (unsigned i = e->n; i-- > 0;) {
         const struct uop *u = &uops[i];
         struct uop_effect f = uop_effect(u);
-        bool reads = f.reads || is_jcc(u->op) || (uop_observes(u) && !is_fused(u->op));
+        bool reads = f.reads || is_jcc(u->op) || observes(e, i);
         e->need[i] = reads || (e->need[i + 1] && !kills_flags(u));
     }
 }
 
-static uint32_t written_by(const struct uop *u)
+uint32_t e_writes(const struct uop *u)
 {
     unsigned op = u->op;
     uint32_t dst = (uint32_t)BIT(u->dst & 31);
@@ -472,7 +538,7 @@ static uint32_t written_by(const struct uop *u)
         return BIT(R_SP);
     if (op == UOP_POP64 || op == UOP_POP32)
         return BIT(R_SP) | dst;
-    if (op == UOP_CALLQ)
+    if (is_help(op))
         return ~0u;
     if (in(op, UOP_ST8_B64, UOP_LDW8_B64) || in(op, UOP_LDV4_B64, UOP_PUSH64))
         return 0;
@@ -487,7 +553,7 @@ static void describe(struct emit *e)
         const struct uop *u = &e->b->uops[i];
         if (reads_flags(u) || (is_exit(u->op) && !is_fused(u->op)))
             return;
-        if (uop_observes(u) && !is_fused(u->op)) {
+        if (observes(e, i)) {
             jb->looks = true;
             jb->writes = writes;
         }
@@ -495,7 +561,7 @@ static void describe(struct emit *e)
             jb->kills = true;
             return;
         }
-        writes |= written_by(u);
+        writes |= e_writes(u);
     }
 }
 
@@ -554,11 +620,6 @@ static emit_fn *by_helper(const struct uop *u)
     return NULL;
 }
 
-static bool is_help(unsigned op)
-{
-    return in(op, UOP_HELP, UOP_RAISE);
-}
-
 static void emit_uop(struct emit *e, const struct uop *u)
 {
     emit_fn *f = NULL;
@@ -595,6 +656,7 @@ bool emit_block(struct emit *e, struct block *b)
     e->ctx = (cpl == 3 ? TLB_USER : TLB_SUPER) | (b->key & KEY_AC ? 1 : 0);
     for (e->n = 1; !uop_exits(b->uops[e->n - 1].op); e->n++)
         ;
+    win_plan(e);
     find_needs(e);
     align(&e->cold, 8);
     e->jb = (struct jit_block *)(void *)(e->cold.base + e->cold.at);

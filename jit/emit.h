@@ -65,10 +65,15 @@
 /* Host register of each enum reg, or J_NONE. */
 extern const uint8_t jit_home[R_COUNT];
 
-/* How the flags can be made anew; kind is an enum rec_kind. */
+/* A recipe that only generated code has: the operation is done again on r[a], by v or r[b]. */
+#define REC_REDO  8u
+#define REDO_IMUL 16u
+
+/* How the flags can be made anew; kind is an enum rec_kind or REC_REDO. */
 struct flags_rec {
     uint8_t kind, lg; /* log2 of the size */
     uint8_t a, b;
+    uint8_t redo; /* REC_REDO: enum x64_shift by v, or REDO_IMUL */
     bool imm; /* src is v, not r[b] */
     int32_t v;
 };
@@ -85,7 +90,14 @@ struct jit_site {
     bool (*fn)(struct cpu *c, const struct jit_site *s);
     const struct uop *u;
     struct block *block;
-    uint64_t stamp; /* far exits: under which the link holds */
+    union {
+        uint64_t stamp; /* far exits: under which the link holds */
+        struct {        /* windows: the first byte, from u's address, and how many */
+            int32_t lo;
+            uint16_t bytes;
+            bool write, mixed;
+        };
+    };
     int32_t ahead;  /* instructions that J_LEFT has already paid for, from this block's first on */
     uint8_t kind;   /* enum jit_exit_kind */
     uint8_t which;  /* exit */
@@ -126,9 +138,25 @@ enum stub_kind {
     STUB_VEC,      /* loads the vector registers, or leaves as STUB_RESUME, then back */
     STUB_X87,      /* loads the x87, likewise */
     STUB_INDIRECT, /* leave, to c->next_rip */
+    STUB_WIDE,     /* jit_wide() for window `which`, then back to the check; or as STUB_RESUME */
 };
 #define STUB_JUMPS 4
 #define STUBS      800
+
+/* Accesses that share one check (emit_win.c). */
+#define WINDOWS JIT_WINDOWS
+struct window {
+    int32_t lo, hi; /* its bytes, from the value of the first one's base */
+    uint16_t first, last; /* uops */
+    uint8_t base;
+    bool write, mixed; /* any writes; some do, some don't */
+};
+/* Where a uop accesses memory: base is a general register, R_IP or R_ZERO. */
+struct access {
+    uint8_t base, size;
+    bool write;
+    int32_t disp;
+};
 
 struct emit;
 typedef bool emit_fn(struct emit *e, const struct uop *u);
@@ -157,6 +185,9 @@ struct emit {
     uint32_t at[BLOCK_UOPS + 1]; /* where each uop's hot code begins, and where the last ends */
     struct stub stub[STUBS];
     unsigned stubs;
+    struct window window[WINDOWS];
+    unsigned windows;
+    uint8_t in_window[BLOCK_UOPS]; /* by uop: number of its window + 1, or 0 */
     struct stub *access; /* of the access that e_resume() ends */
     /* Offsets of the common code. */
     uint32_t thunk_call, thunk_help, thunk_leave, thunk_far;
@@ -208,6 +239,9 @@ void e_clobber(struct emit *e);
 void e_flags_in(struct emit *e);
 void e_flags_out(struct emit *e, struct flags_rec rec);
 void e_write(struct emit *e, unsigned r);
+/* Notes r's value in R_K0 or R_K1 for a recipe, EFLAGS untouched; gives back that number. Destroys
+ * J_X0. Only for the recipe that comes next: there is one at a time. */
+unsigned e_keep(struct emit *e, unsigned k, unsigned r);
 
 /* Memory. */
 struct xmem e_read(struct emit *e, const struct uop *u, unsigned size);
@@ -217,6 +251,20 @@ void e_resume(struct emit *e);
 bool e_address(struct emit *e, const struct uop *u);
 /* The check of the address in J_X0: host address into J_X0; misses go to a new e->access. */
 void e_check(struct emit *e, const struct uop *u, unsigned size, bool write);
+
+/* Windows (emit_win.c). e_access_of: where u accesses memory, if that is at a constant from a base.
+ * win_plan: before a block is compiled. win_open: is this uop's access without a check, and so
+ * without a fault? win_access: the operand of a uop that is in a window. */
+bool e_access_of(const struct emit *e, const struct uop *u, struct access *a);
+void win_plan(struct emit *e);
+bool win_open(const struct emit *e);
+struct xmem win_access(struct emit *e, const struct uop *u);
+/* The check alone, of `size` bytes at J_X0, which becomes the offset in the page; J_X1: that of the
+ * TLB's entry. e_addend: J_X1 = host - guest address of it. */
+void e_look_up(struct emit *e, struct stub *miss, unsigned size, bool write);
+void e_addend(struct emit *e);
+/* Guest registers that u may write, as bits; ~0: any. */
+uint32_t e_writes(const struct uop *u);
 
 /* The flags of CMP or TEST, log2 of whose size is lg. */
 void emit_flags_of(struct emit *e, const struct uop *u, bool test, bool imm, unsigned lg);
@@ -243,6 +291,7 @@ uint32_t e_site(struct emit *e, bool (*fn)(struct cpu *, const struct jit_site *
 bool jit_access(struct cpu *c, const struct jit_site *s);
 bool jit_help(struct cpu *c, const struct jit_site *s);
 bool jit_flags(struct cpu *c, const struct jit_site *s);
+bool jit_wide(struct cpu *c, const struct jit_site *s);
 
 /* Compiles b. False: no room. */
 bool emit_block(struct emit *e, struct block *b);

@@ -394,12 +394,31 @@ native:
     if (!flags)
         e_clobber(e);
     e_write(e, u->dst);
+    struct flags_rec rec = no_recipe;
+    if (flags && imm && op >= XS_SHL && e->need[e->i + 1] && u->a < R_ZERO)
+        rec = (struct flags_rec){.kind = REC_REDO,
+                                 .lg = (uint8_t)(v & 3),
+                                 .a = (uint8_t)e_keep(e, R_K0, u->a),
+                                 .redo = (uint8_t)op,
+                                 .imm = true,
+                                 .v = (int32_t)n};
     shift_host(e, op, size, u, imm);
     if (flags)
-        e_flags_out(e, no_recipe);
+        e_flags_out(e, rec);
     else
         e->fl.host = false;
     return true;
+}
+
+/* What the flags of IMUL can be made of again. */
+static struct flags_rec multiplied(struct emit *e, const struct uop *u, struct src s, unsigned lg)
+{
+    struct flags_rec r = {.kind = REC_REDO, .lg = (uint8_t)lg, .redo = REDO_IMUL};
+    r.a = u->a == u->dst ? (uint8_t)e_keep(e, R_K0, u->a) : u->a;
+    r.imm = s.imm;
+    r.v = (int32_t)s.v;
+    r.b = s.r == u->dst ? (uint8_t)e_keep(e, R_K1, s.r) : s.r;
+    return r;
 }
 
 bool emit_imul(struct emit *e, const struct uop *u)
@@ -411,6 +430,9 @@ bool emit_imul(struct emit *e, const struct uop *u)
         return false;
     e_clobber(e);
     e_write(e, u->dst);
+    struct flags_rec rec = no_recipe;
+    if (flags && e->need[e->i + 1] && u->a < R_ZERO)
+        rec = multiplied(e, u, s, v & 3);
     if (s.imm) {
         to = d == J_NONE || size == 2 ? J_X0 : d;
         unsigned a = e_use(e, u->a, J_X0);
@@ -430,7 +452,7 @@ bool emit_imul(struct emit *e, const struct uop *u)
             e_put(e, u->dst, size, J_X0);
     }
     if (flags)
-        e_flags_out(e, no_recipe);
+        e_flags_out(e, rec);
     return true;
 }
 

@@ -46,15 +46,25 @@ bool e_address(struct emit *e, const struct uop *u)
 }
 
 /* J_X0: linear address → offset in its page; J_X1: that of the TLB's entry. */
-static void look_up(struct emit *e, const struct uop *u, unsigned size, bool write)
+void e_look_up(struct emit *e, struct stub *miss, unsigned size, bool write)
 {
     int32_t tag = write ? TLB_FIELD(e, write) : TLB_FIELD(e, read);
-    e->access = e_stub(e, STUB_ACCESS, u);
     x_rorx(&e->a, 8, J_X1, J_X0, PAGE_SHIFT - 5);
     x_alu_ri(&e->a, XA_AND, 4, J_X1, (TLB_SIZE - 1) << 5);
     x_alu_rm(&e->a, XA_SUB, 8, J_X0, xmi(J_CTX, J_X1, 0, tag));
     x_alu_ri(&e->a, XA_CMP, 8, J_X0, (int64_t)(PAGE_SIZE - size));
-    e_stub_jcc(e, e->access, XC_A);
+    e_stub_jcc(e, miss, XC_A);
+}
+
+static void look_up(struct emit *e, const struct uop *u, unsigned size, bool write)
+{
+    e->access = e_stub(e, STUB_ACCESS, u);
+    e_look_up(e, e->access, size, write);
+}
+
+void e_addend(struct emit *e)
+{
+    x_load(&e->a, 8, J_X1, xmi(J_CTX, J_X1, 0, TLB_FIELD(e, addend)));
 }
 
 void e_check(struct emit *e, const struct uop *u, unsigned size, bool write)
@@ -73,13 +83,16 @@ static struct xmem at_base(struct emit *e, const struct uop *u, unsigned base, i
     else
         x_mov_rr(&e->a, 8, J_X0, base);
     look_up(e, u, size, write);
-    x_load(&e->a, 8, J_X1, xmi(J_CTX, J_X1, 0, TLB_FIELD(e, addend)));
+    e_addend(e);
     return xmi(base, J_X1, 0, disp);
 }
 
 static struct xmem operand(struct emit *e, const struct uop *u, unsigned size, bool write)
 {
-    if (form_of(u) == FORM_B64 && u->a < R_ZERO && jit_home[u->a] != J_NONE && x_fits32(u->imm))
+    struct access a;
+    if (e->in_window[e->i])
+        return win_access(e, u);
+    if (e_access_of(e, u, &a) && a.base < R_ZERO && jit_home[a.base] != J_NONE)
         return at_base(e, u, jit_home[u->a], (int32_t)u->imm, size, write);
     e_address(e, u);
     e_check(e, u, size, write);
@@ -98,7 +111,8 @@ struct xmem e_write_to(struct emit *e, const struct uop *u, unsigned size)
 
 void e_resume(struct emit *e)
 {
-    e->access->back = e->a.at;
+    if (e->access)
+        e->access->back = e->a.at;
 }
 
 /* Can the check be made inline? */
@@ -114,6 +128,13 @@ static unsigned other(struct xmem m)
     return m.base == J_X0 ? J_X1 : J_X0;
 }
 
+/* Before an access: the check destroys EFLAGS. */
+static void before_access(struct emit *e)
+{
+    if (!win_open(e))
+        e_clobber(e);
+}
+
 bool emit_load(struct emit *e, const struct uop *u)
 {
     static const struct {
@@ -125,7 +146,7 @@ bool emit_load(struct emit *e, const struct uop *u)
     unsigned k = (u->op - UOP_LD) / FORM_COUNT, d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d;
     if (!inlined(e, u))
         return false;
-    e_clobber(e);
+    before_access(e);
     e_write(e, u->dst);
     struct xmem m = e_read(e, u, kinds[k].size);
     x_rm(&e->a, kinds[k].dst, kinds[k].opcode, to, m);
@@ -156,7 +177,7 @@ bool emit_store(struct emit *e, const struct uop *u)
     unsigned size = 1u << (u->op - (imm ? UOP_STI8_B64 : UOP_ST8_B64)) / FORM_COUNT;
     if (!inlined(e, u))
         return false;
-    e_clobber(e);
+    before_access(e);
     struct xmem m = e_write_to(e, u, size);
     if (imm)
         store_constant(e, m, size, u->imm2);
@@ -174,10 +195,11 @@ bool emit_load_rmw(struct emit *e, const struct uop *u)
     unsigned to = d == J_NONE ? J_X0 : d;
     if (!inlined(e, u))
         return false;
-    e_clobber(e);
+    before_access(e);
     e_write(e, u->dst);
-    e_address(e, u);
-    e_check(e, u, size, true);
+    struct xmem m = e_write_to(e, u, size);
+    if (m.base != J_X0 || m.index != X_NONE || m.disp)
+        x_lea(&e->a, 8, J_X0, m);
     x_store(&e->a, 8, E_CPU(rmw), J_X0);
     x_rm(&e->a, size == 8 ? 8 : 4, size == 1 ? 0x0fb6 : size == 2 ? 0x0fb7 : 0x8b, to, xm(J_X0, 0));
     if (d == J_NONE)
@@ -198,11 +220,9 @@ bool emit_store_rmw(struct emit *e, const struct uop *u)
 static struct xmem stack_at(struct emit *e, const struct uop *u, int32_t disp, unsigned size,
                             bool write)
 {
-    if (size == 8)
-        return at_base(e, u, jit_home[R_SP], disp, 8, write);
-    x_lea(&e->a, 4, J_X0, xm(jit_home[R_SP], disp));
-    e_check(e, u, size, write);
-    return xm(J_X0, 0);
+    if (e->in_window[e->i])
+        return win_access(e, u);
+    return at_base(e, u, jit_home[R_SP], disp, size, write);
 }
 
 static void move_sp(struct emit *e, unsigned size, int64_t by)
@@ -213,7 +233,7 @@ static void move_sp(struct emit *e, unsigned size, int64_t by)
 bool emit_push(struct emit *e, const struct uop *u)
 {
     unsigned size = u->op == UOP_PUSH64 || u->op == UOP_PUSHI64 ? 8 : 4;
-    e_clobber(e);
+    before_access(e);
     e_write(e, R_SP);
     struct xmem m = stack_at(e, u, -(int32_t)size, size, true);
     if (u->op >= UOP_PUSHI64)
@@ -228,7 +248,7 @@ bool emit_push(struct emit *e, const struct uop *u)
 bool emit_pop(struct emit *e, const struct uop *u)
 {
     unsigned size = u->op == UOP_POP64 ? 8 : 4, d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d;
-    e_clobber(e);
+    before_access(e);
     e_write(e, R_SP);
     e_write(e, u->dst);
     struct xmem m = stack_at(e, u, 0, size, false);
@@ -257,7 +277,7 @@ static void push_return(struct emit *e, const struct uop *u, unsigned size)
 
 static bool recipe_fits(const struct flags_rec *r)
 {
-    return r->kind && (!r->imm || (r->v >= -(1 << 13) && r->v < 1 << 13));
+    return r->kind && r->kind != REC_REDO && (!r->imm || (r->v >= -(1 << 13) && r->v < 1 << 13));
 }
 
 /* The flags as exits want them: in memory, or noted there as a recipe, or nowhere. */
@@ -383,7 +403,8 @@ bool emit_ret(struct emit *e, const struct uop *u)
     e_clobber(e);
     struct stub *miss = e_stub(e, STUB_RESUME, u);
     struct xmem m = stack_at(e, u, 0, size, false);
-    e->access->kind = STUB_RESUME;
+    if (e->access)
+        e->access->kind = STUB_RESUME;
     x_load(&e->a, size, J_X0, m);
     dispatch(e, miss, size, size + u->imm);
     return true;

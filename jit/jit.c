@@ -54,6 +54,7 @@ void jit_show(const struct jit *j, char *buf, size_t size)
         {"links made", s->links},
         {"compiled blocks dropped", s->dropped},
         {"times all code was given up", s->flushes},
+        {"checks of several accesses failed", s->wide},
         {"memory accesses by the slow path", accesses},
         {"calls of helpers", helpers},
     };
@@ -215,14 +216,46 @@ bool jit_access(struct cpu *c, const struct jit_site *s)
     const struct uop *u = s->u;
     arrive(c, s);
     c->jit.accesses++;
+    uint64_t generation = c->tlb->generation;
     if (!interp_access(c, u))
         return false;
+    if (UNLIKELY(c->tlb->generation != generation) && !uop_exits(u->op)) {
+        c->jit.resume = u + 1; /* windows are no longer what they were */
+        return false;
+    }
     /* A device's register is read and written in two steps; the interpreter takes the second. */
     if (u->op >= UOP_LDW8_B64 && u->op < UOP_STW8 && !c->rmw) {
         c->jit.resume = u + 1;
         return false;
     }
     return depart(c, s);
+}
+
+/* The page that a window lies in; see emit_win.c. False: the interpreter goes on. */
+bool jit_wide(struct cpu *c, const struct jit_site *s)
+{
+    const struct uop *u = s->u;
+    arrive(c, s);
+    c->jit.accesses++;
+    uint64_t la = s->which == R_IP ? c->jit.page : s->which == R_ZERO ? 0 : c->s.r[s->which];
+    struct access a;
+    struct emit e = {.b = s->block};
+    CHECK(e_access_of(&e, u, &a));
+    la += (uint64_t)(int64_t)a.disp;
+    uint64_t first = la + (uint64_t)(int64_t)s->lo;
+    interp_mark(c, u);
+    if (!s->mixed && (first & (PAGE_SIZE - 1)) + s->bytes <= PAGE_SIZE &&
+        lin_probe(c, la, s->write ? ACC_WRITE : ACC_READ, a.size)) {
+        const struct tlb_entry *t = tlb_slot(c, c->tlb_ctx, first);
+        if (first - (s->write ? t->write : t->read) <= PAGE_SIZE - s->bytes)
+            return depart(c, s);
+    }
+    c->fault = (struct fault){.vector = EXC_NONE};
+    while (u > s->block->uops && u[-1].insn == s->u->insn)
+        u--;
+    c->jit.resume = u;
+    c->jit.wide = true;
+    return false;
 }
 
 bool jit_help(struct cpu *c, const struct jit_site *s)
@@ -464,12 +497,46 @@ static enum interp_leave after_exit(struct jit *j, struct cpu *c, const struct j
     }
 }
 
+/* The block may be compiled again; whoever led to its code finds the new one. */
+static void discard(struct jit *j, struct block *b)
+{
+    while (b->in)
+        blocks_unlink(j->blocks, b->in->owner, (unsigned)(b->in - b->in->owner->link));
+    blocks_unlink(j->blocks, b, 0);
+    blocks_unlink(j->blocks, b, 1);
+    dropped(j, b);
+    b->code = NULL;
+    b->jit = NULL;
+    b->runs = HOT / 2;
+}
+
+/* Windows that fail more often than this, a block is better without. */
+#define WIDE_FAILS 32
+#define WIDE_INSNS (WIDE_FAILS * 4096u)
+
+static void wide_failed(struct jit *j, struct cpu *c, struct block *b)
+{
+    j->stats.wide++;
+    if (++b->wide_failed < WIDE_FAILS)
+        return;
+    if (c->s.icount - b->wide_since < WIDE_INSNS && b->code && b->key != KEY_DEAD) {
+        b->narrow = true;
+        discard(j, b);
+    }
+    b->wide_failed = 0;
+    b->wide_since = c->s.icount;
+}
+
 static enum interp_leave after_fault(struct jit *j, struct cpu *c)
 {
     if (c->jit.resume) {
         const struct uop *u = c->jit.resume;
+        struct block *b = c->block;
         c->jit.resume = NULL;
-        enum interp_leave r = interp_rest(c, c->block, u);
+        if (c->jit.wide)
+            wide_failed(j, c, b);
+        c->jit.wide = false;
+        enum interp_leave r = interp_rest(c, b, u);
         c->link_from = NULL;
         return r;
     }

@@ -61,7 +61,7 @@ enum jit_exit_kind {
 struct jit_stats {
     uint64_t compiled, uops, bytes; /* blocks; uops in them; bytes of code */
     uint64_t interpreted;           /* runs of blocks that had no code */
-    uint64_t links, dropped, flushes;
+    uint64_t links, dropped, flushes, wide;
     uint64_t exits[JIT_EXIT_COUNT];
 };
 const struct jit_stats *jit_stats(const struct jit *j);
