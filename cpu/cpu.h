@@ -318,10 +318,10 @@ struct jit_cpu {
     struct jit *jit;
     uint64_t scratch[8];
     uint64_t win[JIT_WINDOWS]; /* host - guest addresses */
-    uint32_t mxcsr;   /* the host's own */
-    uint8_t vec_live; /* the guest's vector registers and MXCSR are in the host's */
-    uint8_t x87_live; /* the guest's x87 is in the host's */
-    bool wide; /* `resume` because a window could not be opened */
+    uint32_t mxcsr;            /* the host's own */
+    uint8_t vec_live;          /* the guest's vector registers and MXCSR are in the host's */
+    uint8_t x87_live;          /* the guest's x87 is in the host's */
+    bool wide;                 /* `resume` because a window could not be opened */
     uint8_t unused;
     uint64_t accesses, helpers; /* calls out of generated code */
     struct jit_jump jump[1u << JIT_JUMP_BITS];
@@ -376,7 +376,7 @@ struct cpu {
     /* Where its registers were last read: the page's linear address | tlb_ctx, and the TLB's
      * generation then. */
     uint64_t apic_la, apic_generation;
-    uint64_t tsc_hz;      /* of the time-stamp counter */
+    uint64_t tsc_hz; /* of the time-stamp counter */
     struct isa_features features;
     unsigned index; /* 0 is the boot processor; also the APIC ID */
     unsigned count; /* CPUs in the machine, for CPUID */

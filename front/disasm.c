@@ -67,9 +67,10 @@ static void print_elf(const struct elf *f, const struct request *q)
             continue;
         uint64_t n = s.filesz < f->size - s.offset ? s.filesz : f->size - s.offset;
         if (q->has_jit && q->jit - s.vaddr < n)
-            list_block(f->bytes + s.offset + (q->jit - s.vaddr), n - (q->jit - s.vaddr), q->jit, mode);
+            list_block(f->bytes + s.offset + (q->jit - s.vaddr), n - (q->jit - s.vaddr), q->jit,
+                       mode);
         else if (!q->has_jit)
-        print_code(f->bytes + s.offset, n, s.vaddr, mode);
+            print_code(f->bytes + s.offset, n, s.vaddr, mode);
     }
 }
 
@@ -112,8 +113,7 @@ static bool parse(struct request *q, int argc, char **argv)
         else if (!strcmp(a, "--jit")) {
             q->jit = v;
             q->has_jit = true;
-        }
-        else if (!strcmp(a, "--mode") && (v == 16 || v == 32 || v == 64)) {
+        } else if (!strcmp(a, "--mode") && (v == 16 || v == 32 || v == 64)) {
             q->mode = v == 16 ? ISA_16 : v == 32 ? ISA_32 : ISA_64;
             q->has_mode = true;
         } else

@@ -26,9 +26,9 @@ static uint64_t no_time(void *opaque)
 
 static const char *register_name(unsigned r)
 {
-    static const char *const names[] = {"ax",  "cx",  "dx",  "bx",  "sp", "bp", "si", "di", "r8",
-                                        "r9",  "r10", "r11", "r12", "r13", "r14", "r15", "t0", "t1",
-                                        "t2",  "t3",  "t4",  "t5",  "t6", "t7", "0",  "ip"};
+    static const char *const names[] = {"ax", "cx",  "dx",  "bx",  "sp",  "bp",  "si",  "di", "r8",
+                                        "r9", "r10", "r11", "r12", "r13", "r14", "r15", "t0", "t1",
+                                        "t2", "t3",  "t4",  "t5",  "t6",  "t7",  "0",   "ip"};
     return r < ARRAY_LEN(names) ? names[r] : "?";
 }
 

@@ -182,9 +182,9 @@ void e_flags_to_memory(struct emit *e)
 /* As the interpreter leaves them: cc_dst and cc_src. */
 static void pin_recipe(struct emit *e, const struct flags_rec *r)
 {
-    unsigned kind = r->kind == REC_ADD                           ? CC_ADD
+    unsigned kind = r->kind == REC_ADD                         ? CC_ADD
                     : r->kind == REC_SUB || r->kind == REC_CMP ? CC_SUB
-                                                                 : CC_LOGIC;
+                                                               : CC_LOGIC;
     unsigned v = r->kind == REC_CMP || r->kind == REC_TEST ? J_X0 : e_use(e, r->a, J_X0);
     if (v == J_X0)
         e_get(e, J_X0, r->a);
@@ -291,8 +291,7 @@ uint32_t e_site(struct emit *e, bool (*fn)(struct cpu *, const struct jit_site *
                 const struct uop *u, int32_t ahead)
 {
     struct x64 *a = cold_of(e);
-    struct jit_site s = {
-        .fn = fn, .u = u, .block = e->b, .ahead = ahead, .kind = (uint8_t)kind};
+    struct jit_site s = {.fn = fn, .u = u, .block = e->b, .ahead = ahead, .kind = (uint8_t)kind};
     static const uint8_t zeros[8];
     x_bytes(a, zeros, -a->at & 7);
     uint32_t at = a->at;

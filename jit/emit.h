@@ -74,7 +74,7 @@ struct flags_rec {
     uint8_t kind, lg; /* log2 of the size */
     uint8_t a, b;
     uint8_t redo; /* REC_REDO: enum x64_shift by v, or REDO_IMUL */
-    bool imm; /* src is v, not r[b] */
+    bool imm;     /* src is v, not r[b] */
     int32_t v;
 };
 
@@ -98,9 +98,9 @@ struct jit_site {
             bool write, mixed;
         };
     };
-    int32_t ahead;  /* instructions that J_LEFT has already paid for, from this block's first on */
-    uint8_t kind;   /* enum jit_exit_kind */
-    uint8_t which;  /* exit */
+    int32_t ahead; /* instructions that J_LEFT has already paid for, from this block's first on */
+    uint8_t kind;  /* enum jit_exit_kind */
+    uint8_t which; /* exit */
     uint16_t unused;
 };
 
@@ -146,7 +146,7 @@ enum stub_kind {
 /* Accesses that share one check (emit_win.c). */
 #define WINDOWS JIT_WINDOWS
 struct window {
-    int32_t lo, hi; /* its bytes, from the value of the first one's base */
+    int32_t lo, hi;       /* its bytes, from the value of the first one's base */
     uint16_t first, last; /* uops */
     uint8_t base;
     bool write, mixed; /* any writes; some do, some don't */
@@ -188,7 +188,7 @@ struct emit {
     struct window window[WINDOWS];
     unsigned windows;
     uint8_t in_window[BLOCK_UOPS]; /* by uop: number of its window + 1, or 0 */
-    struct stub *access; /* of the access that e_resume() ends */
+    struct stub *access;           /* of the access that e_resume() ends */
     /* Offsets of the common code. */
     uint32_t thunk_call, thunk_help, thunk_leave, thunk_far;
     /* Vector and x87 state (vec.c, x87.c): is it known to be in the host's registers? */

@@ -157,8 +157,8 @@ static void follow(struct planner *p, const struct uop *u)
             derive(p, R_SP, R_SP, op == UOP_POP64 ? 8 : 4);
         uint32_t w = e_writes(u);
         for (unsigned r = 0; r < R_ZERO; r++)
-            if (w >> r & 1 && !(r == R_SP && (op == UOP_POP64 || op == UOP_POP32) &&
-                                u->dst != R_SP))
+            if (w >> r & 1 &&
+                !(r == R_SP && (op == UOP_POP64 || op == UOP_POP32) && u->dst != R_SP))
                 p->r[r].group = 0;
     }
 }
@@ -178,8 +178,8 @@ void win_plan(struct emit *e)
         follow(&p, u);
     }
     for (unsigned i = 0; i < e->n; i++) /* groups of one are none */
-        if (e->in_window[i] && e->window[e->in_window[i] - 1].first ==
-                                   e->window[e->in_window[i] - 1].last)
+        if (e->in_window[i] &&
+            e->window[e->in_window[i] - 1].first == e->window[e->in_window[i] - 1].last)
             e->in_window[i] = 0;
 }
 

@@ -24,14 +24,15 @@ void jit_free(struct jit *j);
  * to c->limit. */
 enum interp_leave jit_run(struct cpu *c, struct block *b);
 
-/* The code of a block that is compiled only to be looked at: b needs its uops, instructions, key and
- * address, and is in no cache. The next compilation overwrites what is given back. */
+/* The code of a block that is compiled only to be looked at: b needs its uops, instructions, key
+ * and address, and is in no cache. The next compilation overwrites what is given back. */
 struct jit_listing {
-    unsigned uops;                 /* up to the one that ends the block */
-    const uint8_t *code, *cold;    /* for the usual way; stubs and data */
-    uint64_t address;              /* of code[0] when it runs */
+    unsigned uops;              /* up to the one that ends the block */
+    const uint8_t *code, *cold; /* for the usual way; stubs and data */
+    uint64_t address;           /* of code[0] when it runs */
     uint32_t bytes, cold_bytes;
-    uint32_t at[BLOCK_UOPS + 1];   /* offset in `code` of each uop's; the first has the entry before it */
+    uint32_t
+        at[BLOCK_UOPS + 1]; /* offset in `code` of each uop's; the first has the entry before it */
 };
 bool jit_list(struct jit *j, struct block *b, struct jit_listing *l);
 
