@@ -224,6 +224,7 @@ static enum engine_exit other_exit(struct kvm_vcpu *v)
     case KVM_EXIT_SET_TPR:
     case KVM_EXIT_INTR: return ENGINE_BUDGET;
     case KVM_EXIT_SHUTDOWN: return shut_down(v);
+    case KVM_EXIT_DEBUG: return kvm_debug_exit(v);
     case KVM_EXIT_INTERNAL_ERROR: return take_over(v, "refuses");
     default:
         LOG(c->log, KVM, "cpu%u: KVM stopped for reason %u (%llx)", c->index, v->run->exit_reason,
@@ -255,6 +256,7 @@ static enum engine_exit enter(struct kvm_vcpu *v)
     v->vm->stats.runs++;
     int r = ioctl(v->fd, KVM_RUN, 0);
     v->unfinished = false;
+    v->c->stop.passing = false; /* it has left that place */
     v->if_flag = run->if_flag;
     v->ready = run->ready_for_interrupt_injection;
     take_tpr(v);
@@ -336,8 +338,8 @@ static enum engine_exit loop(struct kvm_vcpu *v, uint64_t budget)
     struct cpu *c = v->c;
     enum engine_exit why = ENGINE_BUDGET;
     /* An address line that is held low is nothing that the kernel knows, and it never lasts. Nor
-     * can it count instructions, or stop where a debugger wants. */
-    if (c->bus->a20_mask != ~0ull || c->stops || budget < EXACT) {
+     * can it count instructions. */
+    if (c->bus->a20_mask != ~0ull || budget < EXACT || !kvm_debug(v)) {
         kvm_store(v);
         return kvm_step(v, budget);
     }
@@ -345,6 +347,12 @@ static enum engine_exit loop(struct kvm_vcpu *v, uint64_t budget)
         if (own_mode(v)) {
             kvm_store(v);
             return kvm_step(v, budget);
+        }
+        if (kvm_debug_passes(v)) {
+            why = kvm_step(v, 1);
+            if (why != ENGINE_BUDGET)
+                return why;
+            continue;
         }
         if (v->own)
             return run_own(v, budget);
@@ -483,6 +491,7 @@ static bool open_vm(struct kvm_vm *k, struct err *e)
         return false;
     k->emulates = kvm_emulates();
     k->sregs2 = capable(k, KVM_CAP_SREGS2);
+    k->debugs = capable(k, KVM_CAP_SET_GUEST_DEBUG);
     if (capable(k, KVM_CAP_EXIT_ON_EMULATION_FAILURE))
         enable(k, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
     kvm_call(k->fd, KVM_SET_IDENTITY_MAP_ADDR, &map);

@@ -80,7 +80,7 @@ static const struct {
     CAP(GET_TSC_KHZ, false, "the rate of the time-stamp counter"),
     CAP(SET_TSS_ADDR, false, "real mode on old Intel processors"),
     CAP(SET_IDENTITY_MAP_ADDR, false, "the same"),
-    CAP(SET_GUEST_DEBUG, false, "not used yet: ishi's own CPU single-steps"),
+    CAP(SET_GUEST_DEBUG, false, "a debugger's breakpoints; steps are ishi's own CPU's"),
     CAP(IRQCHIP, false, "not used: ishi's own PIC, I/O APIC and local APICs"),
     CAP(SPLIT_IRQCHIP, false, "not used: the same"),
     CAP(PIT2, false, "not used: ishi's own interval timer"),

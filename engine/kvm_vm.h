@@ -60,6 +60,7 @@ struct kvm_vm {
     bool remapped; /* the bus's map changed since the slots were made */
     bool sregs2;   /* KVM_CAP_SREGS2 */
     bool emulates; /* kvm_emulates() */
+    bool debugs;   /* KVM_CAP_SET_GUEST_DEBUG */
     struct kvm_stats stats;
 };
 
@@ -83,7 +84,8 @@ struct kvm_vcpu {
     uint64_t refused_run; /* stats.runs at the last refusal */
     uint64_t slice;       /* ns that the present run may last in the kernel; 0: its timer runs */
     timer_t timer;
-    pid_t thread; /* that the timer's signal goes to; 0: no timer yet */
+    struct kvm_guest_debug debug; /* as the kernel has it */
+    pid_t thread;                 /* that the timer's signal goes to; 0: no timer yet */
 };
 
 /* kvm_state.c: between cpu_state and the kernel's structures. Pure. */
@@ -118,6 +120,13 @@ bool kvm_map(struct kvm_vm *k, struct err *e);
 bool kvm_features(int dev, struct isa_features *f, struct err *e);
 bool kvm_fit(struct kvm_vm *k, struct err *e);
 bool kvm_set_cpuid(struct kvm_vcpu *v, struct err *e);
+
+/* kvm_debug.c: gives the kernel the debugger's stops. False: our own CPU has to run. */
+bool kvm_debug(struct kvm_vcpu *v);
+/* The CPU stands at a breakpoint that it was told to go on from. */
+bool kvm_debug_passes(const struct kvm_vcpu *v);
+/* KVM_EXIT_DEBUG. */
+enum engine_exit kvm_debug_exit(struct kvm_vcpu *v);
 
 /* kvm_exit.c: what the guest asked of a device. False: the exit was something else. */
 bool kvm_exit_device(struct kvm_vcpu *v);

@@ -1,4 +1,6 @@
 """The gdb stub, by gdb itself and by a client that speaks the protocol as it likes."""
+import os
+import pathlib
 import platform
 import re
 import socket
@@ -113,12 +115,14 @@ def modes(tmp_path_factory):
     return modes
 
 
-@pytest.fixture(params=["interp", "jit"])
+@pytest.fixture(params=["interp", "jit", "kvm"])
 def debug(tmp_path, request):
     """Starts ishi, by each engine, with a socket for debuggers; .client() connects."""
     started = []
     if request.param == "jit" and platform.machine() != "x86_64":
         pytest.skip("the JIT needs an x86-64 host")
+    if request.param == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        pytest.skip("/dev/kvm can't be opened here")
 
     def start(image, *more, stopped=True):
         path = tmp_path / f"gdb{len(started)}"
@@ -130,6 +134,7 @@ def debug(tmp_path, request):
         started.append(p)
         return p
 
+    start.engine = request.param
     yield start
     for p in started:
         p.kill()
@@ -231,6 +236,17 @@ def test_ends(debug, tmp_path):
     p = debug(sector(tmp_path, b"\xba\x01\x05\xb0\x03\xee"))  # isa-debug-exit
     assert p.client().go() == "W07"
     assert p.wait(timeout=20) == 7
+    p = debug(sector(tmp_path, b"\xb0\xfe\xe6\x64\xf4"), "--no-reboot")
+    assert p.client().go() == "W08"
+    assert p.wait(timeout=20) == 8
+    p = debug(sector(tmp_path, b"\xf4"))
+    assert p.client().ask("vKill;1") == "OK"
+    assert p.wait(timeout=20) == 0
+
+
+def test_ends_by_a_triple_fault(debug, tmp_path):
+    if debug.engine == "kvm" and not re.search(r"^flags.*\b(vmx|svm)\b", pathlib.Path("/proc/cpuinfo").read_text(), re.M):
+        pytest.skip("where the host's kernel emulates, it does not look at the IDT's limit in real mode")
     p = debug(sector(tmp_path, b"\xfa\x0f\x01\x1e\x10\x7c\xcc" + bytes(20)))  # lidt [7c10]; int3
     c = p.client()
     assert c.go() == "T0bthread:01;"
@@ -238,12 +254,22 @@ def test_ends(debug, tmp_path):
     assert c.reg("rip") == 0x7c06
     assert c.go() == "W04"
     assert p.wait(timeout=20) == 4
-    p = debug(sector(tmp_path, b"\xb0\xfe\xe6\x64\xf4"), "--no-reboot")
-    assert p.client().go() == "W08"
-    assert p.wait(timeout=20) == 8
-    p = debug(sector(tmp_path, b"\xf4"))
-    assert p.client().ask("vKill;1") == "OK"
-    assert p.wait(timeout=20) == 0
+
+
+def test_kvm_runs_to_breakpoints(debug, tmp_path):
+    """The kernel stops at a debugger's breakpoints by itself: no instruction is left to our own CPU but the one that is
+    passed at each."""
+    if debug.engine != "kvm":
+        pytest.skip("of KVM")
+    # xor ax, ax; inc ax; mov cx, 2000; dec cx; jnz -3; jmp 7c02
+    c = debug(sector(tmp_path, b"\x31\xc0\x40\xb9\xd0\x07\x49\x75\xfd\xeb\xf7")).client()
+    assert c.ask("Z1,7c02,1") == "OK"
+    for n in range(4):
+        assert c.go() == "T05hwbreak:;thread:01;"
+        assert c.reg("rip") == 0x7c02 and c.reg("rax") & 0xffff == n
+    text = c.monitor("info kvm")
+    assert re.search(r"^  debug +4$", text, re.M), text
+    assert re.search(r"own CPU ran: [3-9];", text), text
 
 
 def test_reset_keeps_breakpoints(debug, tmp_path):

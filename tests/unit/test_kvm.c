@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cpu/debug.h"
 #include "cpu_machine.h"
 
 static uint64_t next(struct rng *r)
@@ -170,6 +171,56 @@ static void test_absent(void **state)
     machine_free(m);
 }
 
+/* A debugger's stops in the debug registers, as far as they fit, and what comes of a hit. */
+static void test_stops(void **state)
+{
+    uint64_t breaks[5] = {0x1000, 0x1000, 0x2000, 0x3000, 0x4000};
+    struct stops s = {.breaks = breaks, .break_count = 3, .watch_count = 2};
+    struct machine *m = machine_new("v3");
+    struct kvm_run *run = calloc(1, sizeof *run);
+    struct kvm_vm vm = {.debugs = true, .fd = -1};
+    struct kvm_vcpu v = {.vm = &vm, .c = &m->c, .fd = -1, .run = run};
+    s.watch[0] = (struct stops_watch){0x5004, 4, WATCH_WRITE};
+    s.watch[1] = (struct stops_watch){0x6008, 8, WATCH_READ | WATCH_WRITE};
+    m->c.stops = &s;
+    kvm_debug(&v); /* fails to tell the kernel, there being none */
+    assert_int_equal(v.debug.control, KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP);
+    assert_int_equal(v.debug.arch.debugreg[0], 0x1000);
+    assert_int_equal(v.debug.arch.debugreg[1], 0x2000);
+    assert_int_equal(v.debug.arch.debugreg[2], 0x5004);
+    assert_int_equal(v.debug.arch.debugreg[3], 0x6008);
+    assert_int_equal(v.debug.arch.debugreg[7], 0xbd0004aa);
+    run->debug.arch.dr6 = 0xffff0ff8;
+    assert_int_equal(kvm_debug_exit(&v), ENGINE_REQUEST);
+    assert_int_equal(m->c.stop.why, STOP_WATCH);
+    assert_int_equal(m->c.stop.la, 0x6008);
+    assert_int_equal(m->c.stop.kinds, WATCH_READ | WATCH_WRITE);
+    run->debug.arch.dr6 = 0xffff0ff2;
+    assert_int_equal(kvm_debug_exit(&v), ENGINE_REQUEST);
+    assert_int_equal(m->c.stop.why, STOP_BREAK);
+    assert_int_equal(m->c.stop.la, 0x2000);
+    run->debug.arch.dr6 = 0xffff4ff0; /* the guest's own TF: no stop, but its trap */
+    assert_int_equal(kvm_debug_exit(&v), ENGINE_BUDGET);
+    assert_int_equal(m->c.s.pending_db, DR6_BS);
+    /* one too many, then what debug registers can't do */
+    const struct stops_watch odd[] = {
+        {0x5004, 4, WATCH_READ}, {0x5002, 4, WATCH_WRITE}, {0x5004, 3, WATCH_WRITE}};
+    s.break_count = 4;
+    assert_false(kvm_debug(&v));
+    assert_int_equal(v.debug.control, 0);
+    for (unsigned i = 0; i < ARRAY_LEN(odd); i++) {
+        s.break_count = 0;
+        s.watch_count = 1;
+        s.watch[0] = odd[i];
+        assert_false(kvm_debug(&v));
+        assert_int_equal(v.debug.control, 0);
+    }
+    m->c.stops = NULL;
+    assert_true(kvm_debug(&v));
+    free(run);
+    machine_free(m);
+}
+
 static bool usable(void)
 {
     struct err e;
@@ -302,7 +353,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pure),   cmocka_unit_test(test_pdpte),  cmocka_unit_test(test_absent),
         cmocka_unit_test(test_kernel), cmocka_unit_test(test_shadow), cmocka_unit_test(test_run),
-        cmocka_unit_test(test_nmi),
+        cmocka_unit_test(test_nmi),    cmocka_unit_test(test_stops),
     };
     return RUN(tests);
 }
