@@ -178,6 +178,9 @@ static void page_add(struct block_cache *k, struct block *b, unsigned side)
         watch_page(k, page);
     }
     b->page_next[side] = p->first;
+    b->page_at[side] = &p->first;
+    if (p->first)
+        p->first->page_at[page_side(p->first, page)] = &b->page_next[side];
     p->first = b;
     page_span(b, side, &first, &last);
     p->lines |= lines_of(first, last);
@@ -189,10 +192,10 @@ static void page_remove(struct block_cache *k, struct block *b, unsigned side)
 {
     uint64_t page = (side ? b->paddr2 : b->paddr) & ~(uint64_t)(PAGE_SIZE - 1);
     struct code_page **slot = page_slot(k, page), *p = *slot;
-    struct block **at = &p->first;
-    while (*at != b)
-        at = &(*at)->page_next[page_side(*at, page)];
-    *at = b->page_next[side];
+    struct block *next = b->page_next[side];
+    *b->page_at[side] = next;
+    if (next)
+        next->page_at[page_side(next, page)] = b->page_at[side];
     if (!p->first) {
         *slot = p->next;
         p->next = k->free_pages;

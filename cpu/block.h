@@ -48,6 +48,7 @@ struct block {
     uint64_t paddr, paddr2; /* of the first byte; of the second page's first, or ~0 */
     struct block *hash_next;
     struct block *page_next[2]; /* other blocks of the first and the second page */
+    struct block **page_at[2];  /* what leads to it in these lists */
     struct block_link *in;      /* links that lead here */
     struct block *dead_next;
     struct block *guard[2]; /* of its exits, made when needed */
