@@ -17,7 +17,8 @@
 #include "machine/pc.h"
 
 #define NS_PER_INSN 4      /* virtual clock: 250 million instructions a second */
-#define QUANTUM     1000   /* instructions a CPU runs before the next one's turn */
+#define TURN        500    /* instructions of a CPU's turn: so many to three times as many */
+#define TURN_ALONE  5000   /* while no other CPU has anything to do */
 #define CHUNK       20000  /* instructions between looks at the host's clock */
 #define SLICE       200000 /* instructions in one machine_run() */
 #define TSC_HZ      1000000000ull
@@ -27,11 +28,14 @@ struct machine_state {
     uint64_t total;   /* instructions executed by all CPUs */
     uint32_t current; /* whose turn it is */
     uint32_t quantum; /* instructions left in it */
+    uint32_t dice;    /* for the length of turns; not 0 */
+    uint32_t unused;
 };
 
 STATE_TABLE(machine_table, "machine", struct machine_state, STATE(struct machine_state, now),
             STATE(struct machine_state, total), STATE(struct machine_state, current),
-            STATE(struct machine_state, quantum));
+            STATE(struct machine_state, quantum), STATE(struct machine_state, dice),
+            STATE(struct machine_state, unused));
 
 #define STATES 96
 
@@ -54,11 +58,33 @@ struct machine {
     char names[CPU_MAX][16];
 };
 
-/* Short turns, as guests' locks see CPUs that run at once: a long turn stretches the moment in
- * which a CPU holds one lock and wants another. A single CPU has nobody to give way to. */
-static uint32_t quantum(const struct machine *m)
+/* Has no CPU but the present one anything to do? */
+static bool alone(const struct machine *m)
 {
-    return m->cfg.cpus > 1 ? QUANTUM : CHUNK;
+    for (unsigned i = 0; i < m->cfg.cpus; i++) {
+        const struct cpu *c = m->cpu[i];
+        if (i != m->s.current && c && (c->s.activity == ACT_RUN || c->request))
+            return false;
+    }
+    return true;
+}
+
+/* Short turns, as guests' locks see CPUs that run at once: a long turn stretches the moment in
+ * which a CPU holds one lock and wants another. Turns of different lengths, or else two loops that
+ * want the same lock could keep step, and one of them would find it taken each time. A CPU that was
+ * asleep may find its waker in a longer turn; who waits for it with PAUSE ends that. */
+static uint32_t quantum(struct machine *m)
+{
+    uint32_t d = m->s.dice;
+    if (m->cfg.cpus == 1)
+        return CHUNK;
+    if (alone(m))
+        return TURN_ALONE;
+    d ^= d << 13; /* Marsaglia's xorshift */
+    d ^= d >> 17;
+    d ^= d << 5;
+    m->s.dice = d;
+    return TURN + d % (2 * TURN);
 }
 
 static uint64_t source(void *opaque)
@@ -190,6 +216,7 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
     if (!m->cfg.engine)
         m->cfg.engine = engine_default();
     m->stop_after = ~0ull;
+    m->s.dice = (uint32_t)cfg->seed * 2 + 1;
     m->s.quantum = quantum(m);
     if (cfg->clock == CLOCK_HOST)
         m->host_start = cfg->host_ns();
