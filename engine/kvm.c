@@ -6,6 +6,9 @@
  * Time: KVM counts no instructions. A run ends after a slice of host time, or at the next timer;
  * s.icount advances by the share of the budget that this is, so it says nothing of the guest.
  *
+ * Threads: a CPU that has one of its own runs until it is kicked. The machine's lock is held but in
+ * KVM_RUN, and while our own CPU runs.
+ *
  * What the kernel can't do (its emulator refuses an instruction, the A20 gate is shut, an INIT or a
  * start-up IPI comes) our own CPU does. */
 
@@ -18,6 +21,7 @@
 
 #include "cpu/flags.h"
 #include "cpu/intr.h"
+#include "cpu/share.h"
 #include "engine/kvm_vm.h"
 
 #define KVM_SLICE_NS 1000000ull /* the longest run */
@@ -64,6 +68,16 @@ static void timer_arm(struct kvm_vcpu *v, uint64_t ns)
         .it_value = {(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)},
     };
     timer_settime(v->timer, 0, &t, NULL);
+}
+
+/* The request was made before: whoever clears the flag looks at requests after that. */
+static void kick(struct cpu *c)
+{
+    struct kvm_vcpu *v = c->vcpu;
+    pid_t tid = __atomic_load_n(&v->tid, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    if (tid)
+        syscall(SYS_tgkill, getpid(), tid, KICK);
 }
 
 /* --- events ----------------------------------------------------------------------------------- */
@@ -246,7 +260,7 @@ static bool beyond(uint64_t efer, uint16_t tr)
 static enum engine_exit enter(struct kvm_vcpu *v)
 {
     struct kvm_run *run = v->run;
-    if (v->slice) {
+    if (v->slice && !v->c->share) {
         timer_ready(v);
         timer_arm(v, v->slice);
         v->slice = 0;
@@ -254,20 +268,22 @@ static enum engine_exit enter(struct kvm_vcpu *v)
     inject(v);
     give_tpr(v);
     v->vm->stats.runs++;
-    int r = ioctl(v->fd, KVM_RUN, 0);
+    cpu_unlock(v->c);
+    int r = ioctl(v->fd, KVM_RUN, 0), error = errno;
+    cpu_lock(v->c);
     v->unfinished = false;
     v->c->stop.passing = false; /* it has left that place */
     v->if_flag = run->if_flag;
     v->ready = run->ready_for_interrupt_injection;
     take_tpr(v);
     bool mine = v->vm->emulates && beyond(run->s.regs.sregs.efer, run->s.regs.sregs.tr.selector);
-    if (r < 0 && (errno == EINTR || errno == EAGAIN)) {
+    if (r < 0 && (error == EINTR || error == EAGAIN)) {
         if (mine)
             kvm_store(v);
         return ENGINE_BUDGET;
     }
     if (r < 0) { /* memory that the host can't give, say */
-        LOG(v->c->log, HOST, "cpu%u: KVM_RUN: %s", v->c->index, strerror(errno));
+        LOG(v->c->log, HOST, "cpu%u: KVM_RUN: %s", v->c->index, strerror(error));
         return take_over(v, "can't run");
     }
     kvm_exit_count(v);
@@ -370,11 +386,15 @@ static enum engine_exit loop(struct kvm_vcpu *v, uint64_t budget)
 static enum engine_exit run(struct cpu *c, uint64_t budget)
 {
     struct kvm_vcpu *v = c->vcpu;
-    uint64_t before = c->s.icount, start = clock_now(c->clock);
+    uint64_t before = c->s.icount, start;
+    cpu_lock(c);
+    start = clock_now(c->clock);
     v->slice = slice(c, budget);
-    v->run->immediate_exit = 0;
+    __atomic_store_n(&v->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
+    __atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
     enum engine_exit why = loop(v, budget);
-    if (why == ENGINE_HALT && !v->slice)
+    cpu_unlock(c);
+    if (why == ENGINE_HALT && !v->slice && v->thread)
         timer_arm(v, 0); /* nobody is to be woken for nothing */
     uint64_t spent = (clock_now(c->clock) - start) / (KVM_SLICE_NS / SLICE_BUDGET);
     if (c->s.icount - before < budget)
@@ -575,4 +595,6 @@ const struct engine engine_kvm = {.name = "kvm",
                                   .run = run,
                                   .sync = sync_state,
                                   .show = kvm_show,
-                                  .by_time = true};
+                                  .by_time = true,
+                                  .parallel = true,
+                                  .kick = kick};

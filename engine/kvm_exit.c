@@ -5,6 +5,7 @@
 #include "cpu/intr.h"
 #include "cpu/mem.h"
 #include "cpu/msr.h"
+#include "cpu/share.h"
 #include "engine/kvm_vm.h"
 
 static void count_place(struct kvm_place *table, uint64_t at)
@@ -189,7 +190,9 @@ enum engine_exit kvm_step(struct kvm_vcpu *v, uint64_t n)
     cpu_attention(c);
     if (c->s.nmi_pending)
         cpu_request(c, REQ_NMI);
+    cpu_unlock(c);
     enum engine_exit why = soft_run(c, n);
+    cpu_lock(c);
     v->vm->stats.stepped += c->s.icount - before;
     return why;
 }

@@ -84,6 +84,7 @@ struct kvm_vcpu {
     uint64_t refused_run; /* stats.runs at the last refusal */
     uint64_t slice;       /* ns that the present run may last in the kernel; 0: its timer runs */
     timer_t timer;
+    pid_t tid;                    /* of the thread that runs the CPU; atomic */
     struct kvm_guest_debug debug; /* as the kernel has it */
     pid_t thread;                 /* that the timer's signal goes to; 0: no timer yet */
 };
@@ -131,7 +132,8 @@ enum engine_exit kvm_debug_exit(struct kvm_vcpu *v);
 /* kvm_exit.c: what the guest asked of a device. False: the exit was something else. */
 bool kvm_exit_device(struct kvm_vcpu *v);
 void kvm_exit_count(struct kvm_vcpu *v);
-/* Our own CPU goes on from where the kernel stopped, for n instructions. */
+/* Our own CPU goes on from where the kernel stopped, for n instructions. Gives the machine's lock
+ * meanwhile. */
 enum engine_exit kvm_step(struct kvm_vcpu *v, uint64_t n);
 /* Takes the state back, and notes and says what the kernel could not do: `what` it does with the
  * instruction, as "refuses". */
@@ -149,6 +151,8 @@ int kvm_open(struct err *e); /* /dev/kvm, or -1 */
 /* The host's processor has no virtualisation: its kernel runs guests by other means (PVM), level 0
  * by an emulator. */
 bool kvm_emulates(void);
+
+/* Calls from inside of run() hold the machine's lock (cpu/share.h). */
 
 int kvm_call(int fd, unsigned long request, const void *arg);
 

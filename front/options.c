@@ -177,6 +177,7 @@ static bool set_sched(struct options *o, const char *s, struct err *e)
     if (strcmp(s, "turns") && strcmp(s, "parallel"))
         return bad(e, "sched", s, "give turns or parallel");
     o->parallel = s[0] == 'p';
+    o->turns = !o->parallel;
     return true;
 }
 
@@ -357,7 +358,8 @@ static const struct option table[] = {
      "own, "
      "so that a guest with several CPUs can use several of the host's; with --clock host, on "
      "x86-64 "
-     "hosts. While a debugger has breakpoints or steps, CPUs take turns. Default turns.",
+     "hosts. While a debugger has breakpoints or steps, CPUs take turns. Default turns; on KVM "
+     "parallel.",
      set_sched},
     {"rtc", 0, "SECONDS", "Time of the real-time clock at the start, in seconds since 1970 UTC.",
      set_rtc},
@@ -389,8 +391,8 @@ static const struct option table[] = {
      set_perf},
     {"stats", 0, NULL, "At the end, prints how many instructions ran, in what time.", set_stats},
     {"no-reboot", 0, NULL, "A guest that reboots ends ishi.", set_no_reboot},
-    {"log", 0, "TOPIC[,TOPIC…][:FILE]", "Writes a log to stderr or FILE. Topics below, or all (but exit and insn).",
-     set_log},
+    {"log", 0, "TOPIC[,TOPIC…][:FILE]",
+     "Writes a log to stderr or FILE. Topics below, or all (but exit and insn).", set_log},
 };
 
 static void print_option(FILE *f, const char *left, const char *text)

@@ -27,6 +27,7 @@ struct options {
     const char *screenshot;
     enum clock_mode clock;
     bool parallel; /* a thread for each CPU */
+    bool turns;    /* asked for */
     enum boot_linux_entry entry;
     uint32_t log_mask;
     const char *log_file;

@@ -163,8 +163,8 @@ static void wake(void *opaque)
 
 static bool choose_threads(struct front *f, struct err *e)
 {
-    struct options *o = &f->setup.options;
-    if (!o->parallel)
+    const struct options *o = &f->setup.options;
+    if (!o->parallel && (o->turns || !o->engine->by_time))
         return true;
     if (o->stop_after)
         return err_set(e, ERR_INVALID,
@@ -183,7 +183,7 @@ static bool choose_engine(struct front *f, struct err *e)
     if (o->engine && o->engine->by_time && o->stop_after)
         return err_set(e, ERR_INVALID, "--stop-after counts instructions, which engine %s can't",
                        o->engine->name);
-    if (!o->engine && (o->clock == CLOCK_VIRTUAL || o->stop_after || o->parallel)) {
+    if (!o->engine && (o->clock == CLOCK_VIRTUAL || o->stop_after)) {
         o->engine = engine_default();
     } else if (!o->engine) {
         struct kvm_report *r = xcalloc(1, sizeof *r);
