@@ -277,16 +277,20 @@ struct cpu_stop {
     uint64_t passed; /* such events delivered while `events` is set */
 };
 
+struct cpu;
 /* Instructions before which the engine is left (EXC_EXIT), for who runs another machine beside this
  * one and executes them by itself. */
 struct cpu_alone {
     const uint8_t *rows; /* by row of the table: ALONE_*; NULL: none, nor for device memory */
-    bool pass;           /* the next instruction runs all the same */
-    uint8_t hit;         /* why the engine was left: ALONE_*; 0: not for this */
+    uint64_t same; /* a device's register that the other machine has as memory of equal value */
+    bool pass;     /* the next instruction runs all the same */
+    bool (*place)(struct cpu *c, uint64_t la); /* for ALONE_PLACE */
+    uint8_t hit; /* why the engine was left: ALONE_*; 0: not for this */
 };
 #define ALONE_ALWAYS    1
 #define ALONE_INTERRUPT 2 /* only while an interrupt waits that may be taken */
 #define ALONE_DEVICE    3 /* hit: device memory, or a write to ROM */
+#define ALONE_PLACE     4 /* if place() says so; la: the instruction's linear address */
 
 struct tlb;
 struct share;

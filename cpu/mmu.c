@@ -185,10 +185,12 @@ static bool page_get(struct cpu *c, uint64_t la, unsigned acc, struct page *p)
     if (w.result != WALK_OK || !allowed(c, &w, ctx, kind))
         return page_fault(c, la, &w, ctx, kind);
     page_of(c, w.paddr, p);
-    if ((!p->host || (kind == ACC_WRITE && !p->writable)) && !alone_device(c))
+    bool card = alone_rom(c, w.paddr) && p->host && !p->flags;
+    if ((!p->host || card || (kind == ACC_WRITE && !p->writable)) &&
+        !alone_same(c, w.paddr | (la & (PAGE_SIZE - 1)), kind == ACC_READ) && !alone_device(c))
         return false; /* before accessed and dirty bits */
     mark_all(c, &w, kind == ACC_WRITE);
-    if (!p->host)
+    if (!p->host || card)
         return true;
     if (kind == ACC_WRITE && p->writable && p->flags)
         bus_mark(p->flags, PAGE_DIRTY);

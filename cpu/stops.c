@@ -57,6 +57,8 @@ static bool leave_alone(struct cpu *c, unsigned why)
 
 bool alone_check(struct cpu *c, const struct uop *u)
 {
+    if (u->aux == ALONE_PLACE && !c->alone.place(c, stops_pc(c)))
+        return true;
     if (u->aux == ALONE_INTERRUPT && !((c->request & REQ_INTR) && (c->s.rflags & EF_IF)))
         return true;
     return leave_alone(c, u->aux);

@@ -60,6 +60,17 @@ static inline bool alone_wanted(const struct cpu *c, const struct isa_row *row)
 bool alone_check(struct cpu *c, const struct uop *u);
 /* The same for an access that memory does not answer. True: it may be done. */
 bool alone_device(struct cpu *c);
+/* A read of what that other machine has in its memory there? */
+static inline bool alone_same(const struct cpu *c, uint64_t paddr, bool read)
+{
+    return c->alone.rows && read && paddr == c->alone.same;
+}
+/* Does that other machine lack the ROM that might be at this physical address: an expansion card's,
+ * outside the areas of the BIOS? */
+static inline bool alone_rom(const struct cpu *c, uint64_t paddr)
+{
+    return UNLIKELY(c->alone.rows != NULL) && paddr >= 0x100000 && paddr < 0xff000000;
+}
 
 /* Does the CPU's access of n bytes at la hit a watchpoint? Then *w is its place in the list. */
 bool stops_watched(const struct cpu *c, uint64_t la, unsigned n, unsigned kind, unsigned *w);

@@ -70,6 +70,11 @@ static bool set_steps(struct compare_options *c, const char *s, struct err *e)
     return number("steps", s, &c->steps, e);
 }
 
+static bool set_from(struct compare_options *c, const char *s, struct err *e)
+{
+    return number("from", s, &c->from, e);
+}
+
 static bool set_split(struct compare_options *c, const char *s, struct err *e)
 {
     return number("split", s, &c->split, e);
@@ -111,10 +116,12 @@ static const struct own_option table[] = {
      "something is handed over. Default insn.",
      set_grain},
     {"every", "N",
-     "Instructions to the first comparison; the distance grows while nothing differs. Default "
-     "10k.",
+     "Instructions to the first comparison of two engines; the distance grows while nothing "
+     "differs. Default 10k. With --grain sync: also compares after N instructions; default not.",
      set_every},
     {"steps", "N", "Ends after N instructions. Default: when the machine ends.", set_steps},
+    {"from", "N",
+     "With --grain sync: after N instructions, compares each one, as --grain insn does.", set_from},
     {"split", "N",
      "The second machine runs at most N instructions at a time, so that its blocks are cut "
      "elsewhere.",
@@ -200,7 +207,7 @@ void compare_close(struct compare_side *s)
 
 int command_compare(int argc, char **argv)
 {
-    struct compare_options c = {.every = 10000, .history = 16};
+    struct compare_options c = {.history = 16};
     struct options o;
     struct err e = {0};
     bool done = false, ok = parse(&c, &argc, argv, &done, &e);

@@ -244,7 +244,8 @@ static const char *event_text(enum machine_event e)
 /* True: they differ. */
 static bool compare(struct pair *p)
 {
-    uint64_t every = p->o->every, checked = host_now(), end = p->o->steps ? p->o->steps : ~0ull;
+    uint64_t every = p->o->every ? p->o->every : 10000, checked = host_now(),
+             end = p->o->steps ? p->o->steps : ~0ull;
     bool on = true;
     checkpoint(p);
     while (on && p->at < end) {

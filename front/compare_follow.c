@@ -28,10 +28,26 @@ static void show_step(const struct step *s, const char *prefix)
            s->s.w[SW_RIP], hex, text);
 }
 
+/* Grain sync knows only these of the way to a difference. */
+static void show_meetings(const struct lockstep *l)
+{
+    uint64_t n = min_u64(l->meetings, min_u64(MEETINGS, l->o->history));
+    printf("\nThe last hand-overs:\n");
+    for (uint64_t i = l->meetings - n; i < l->meetings; i++) {
+        const struct meeting *m = &l->meeting[i % MEETINGS];
+        printf("  %12" PRIu64 "  %04x:%08" PRIx64 "  %s\n", m->icount, m->cs, m->rip,
+               compare_rules[m->rule].name);
+    }
+}
+
 /* The instructions that led to position `at` of the window. */
 static void show_history(const struct lockstep *l, unsigned at)
 {
     unsigned n = (unsigned)min_u64(at, l->o->history);
+    if (l->free) {
+        show_meetings(l);
+        return;
+    }
     printf("\nThe last steps:\n");
     for (unsigned i = at - n; i < at; i++)
         show_step(&l->window[i], "  ");
@@ -103,6 +119,8 @@ static bool on_state(void *opaque, const struct partial *p)
     if (at && l->window[at - 1].repeats && l->window[at - 1].s.w[SW_RIP] == p->s.w[SW_RIP] &&
         l->window[at].s.w[SW_RIP] != p->s.w[SW_RIP])
         return true; /* another iteration */
+    if (l->w.blocks && l->window[at].repeats && differences(l, at, p, false))
+        return true; /* likewise: the first one was in the block before */
     if (differences(l, at, p, false))
         return tell_state(l, at, p);
     l->matched = at + 1;
@@ -198,7 +216,10 @@ static bool tell_memory(struct lockstep *l, uint64_t paddr, unsigned at, const u
     l->different = true;
     l->steps += l->count;
     show_history(l, writer_of(l, paddr + at));
-    printf("Within the last %u instructions, physical memory:\n", l->count);
+    if (l->free)
+        printf("Since then, physical memory:\n");
+    else
+        printf("Within the last %u instructions, physical memory:\n", l->count);
     unsigned told = 0;
     for (unsigned i = 0; i < PAGE_SIZE && told < 16; i += 8) {
         if (memcmp(mine + i, other + i, 8)) {
@@ -289,24 +310,34 @@ static bool check_page(struct lockstep *l, uint64_t page, bool tell)
     return true;
 }
 
+/* The first page from i on whose byte has one of the bits; `pages` if none has. */
+uint64_t lockstep_next(const uint8_t *bytes, uint8_t bits, uint64_t i, uint64_t pages)
+{
+    enum { CHUNK = 256 };
+    while (i < pages) {
+        uint8_t any = 0;
+        uint64_t n = min_u64(CHUNK - i % CHUNK, pages - i);
+        for (uint64_t k = 0; k < n; k++)
+            any |= bytes[i + k];
+        for (uint64_t k = i; any & bits && k < i + n; k++) {
+            if (bytes[k] & bits)
+                return k;
+        }
+        i += n;
+    }
+    return pages;
+}
+
 /* Notes which pages were written since the last call, in `to`, and begins anew. Returns how many.
  */
 unsigned lockstep_harvest(struct lockstep *l, uint8_t *to)
 {
     unsigned n = 0;
+    uint64_t pages = lockstep_pages(l);
     uint8_t *flags = l->bus->page_flags;
-    for (uint64_t i = 0; i < lockstep_pages(l); i += 8) {
-        uint64_t eight = 0;
-        memcpy(&eight, flags + i, min_u64(8, lockstep_pages(l) - i));
-        if (!(eight & 0x0202020202020202ull))
-            continue;
-        for (uint64_t k = i; k < i + 8 && k < lockstep_pages(l); k++) {
-            if (!(flags[k] & PAGE_DIRTY))
-                continue;
-            flags[k] &= (uint8_t)~PAGE_DIRTY;
-            to[k] = l->ever[k] = 1;
-            n++;
-        }
+    for (uint64_t k = 0; (k = lockstep_next(flags, PAGE_DIRTY, k, pages)) < pages; n++) {
+        flags[k] &= (uint8_t)~PAGE_DIRTY;
+        to[k] = l->ever[k] = 1;
     }
     if (n)
         tlb_flush(l->c); /* a write to a page that is not marked must not go unseen */
@@ -316,14 +347,11 @@ unsigned lockstep_harvest(struct lockstep *l, uint8_t *to)
 static bool check_written(struct lockstep *l, const uint8_t *except)
 {
     bool ok = true;
-    for (uint64_t i = 0; i < lockstep_pages(l); i += 8) {
-        uint64_t eight = 0;
-        memcpy(&eight, l->written + i, min_u64(8, lockstep_pages(l) - i));
-        for (uint64_t k = i; eight && k < i + 8 && k < lockstep_pages(l); k++) {
-            if (l->written[k] && !(except && except[k]))
-                ok = ok && check_page(l, k, true);
-            l->written[k] = 0;
-        }
+    uint64_t pages = lockstep_pages(l);
+    for (uint64_t k = 0; (k = lockstep_next(l->written, 1, k, pages)) < pages;) {
+        if (!(except && except[k]))
+            ok = ok && check_page(l, k, true);
+        l->written[k] = 0;
     }
     return ok;
 }
@@ -394,8 +422,9 @@ void lockstep_note(struct lockstep *l)
 /* All pages that the CPU wrote since the last meeting, without telling. */
 static bool same_written(struct lockstep *l, const uint8_t *dma)
 {
-    for (uint64_t i = 0; i < lockstep_pages(l); i++) {
-        if (l->written[i] && !(dma && dma[i]) && !check_page(l, i, false))
+    uint64_t pages = lockstep_pages(l);
+    for (uint64_t k = 0; (k = lockstep_next(l->written, 1, k, pages)) < pages; k++) {
+        if (!(dma && dma[k]) && !check_page(l, k, false))
             return false;
     }
     return true;
@@ -410,6 +439,18 @@ static bool never(struct lockstep *l, const struct partial *last)
     return lockstep_stop(l);
 }
 
+/* A breakpoint where ishi is. QEMU goes from block to block within a page without looking for one:
+ * a write to the byte there, as it is, makes it forget the blocks that have it. */
+static void break_here(struct lockstep *l, uint64_t la)
+{
+    uint64_t paddr;
+    uint8_t byte;
+    gdbc_queue(&l->w.gdb, "Z0,%" PRIx64 ",1", la);
+    if (l->w.ram && mmu_peek_translate(l->c, la, &paddr) && paddr < WITNESS_RAM &&
+        witness_read(&l->w, paddr, &byte, 1, &l->e))
+        witness_write(&l->w, paddr, &byte, 1);
+}
+
 /* The other machine runs to where ishi is. It may come upon that address before, in another state;
  * equal registers and memory are the same state, however often it was there. */
 static bool follow_free(struct lockstep *l, const uint8_t *dma)
@@ -419,17 +460,22 @@ static bool follow_free(struct lockstep *l, const uint8_t *dma)
     uint64_t start = host_now();
     bool at_it = l->other_la == here->la, ended;
     *l->trouble = 0;
-    gdbc_queue(&l->w.gdb, "Z0,%" PRIx64 ",1", here->la);
+    break_here(l, here->la);
     for (;;) {
         if (!witness_run(&l->w, at_it ? "s" : "c", NULL, l, &ended, &l->e))
             return never(l, &last);
         if (!witness_state(&l->w, &p, &l->e))
             return lockstep_stop(l);
+        l->stops++;
         at_it = p.s.w[SW_RIP] == (here->s.w[SW_RIP] & p.known[SW_RIP]);
         if (at_it) {
             last = p;
-            if (!differences(l, 0, &p, false) && same_written(l, dma))
-                break;
+            if (!differences(l, 0, &p, false)) {
+                if (l->sure || same_written(l, dma))
+                    break;
+            } else if (l->sure) {
+                return tell_state(l, 0, &p);
+            }
         }
         if (host_now() - start > PATIENCE_NS)
             return never(l, &last);
@@ -443,6 +489,7 @@ static bool follow_free(struct lockstep *l, const uint8_t *dma)
 
 static bool sync_free(struct lockstep *l, const uint8_t *dma)
 {
+    lockstep_poll_end(l);
     lockstep_harvest(l, l->written);
     if (l->c->s.icount != l->met) {
         l->undefined = F_OSZAPC;
@@ -460,7 +507,7 @@ static bool sync_free(struct lockstep *l, const uint8_t *dma)
 
 bool lockstep_sync(struct lockstep *l, const uint8_t *dma)
 {
-    if (l->o->grain == GRAIN_SYNC)
+    if (l->free)
         return sync_free(l, dma);
     if (l->count) {
         lockstep_note(l);

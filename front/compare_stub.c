@@ -20,83 +20,10 @@
 #include "front/lockstep.h"
 
 #define LATE        1000000 /* instructions that an interrupt waits at most for a good place */
-#define FRESH_AT    8192    /* from here on the window ends at the next new address */
-#define LONG_REPEAT 500     /* iterations of a string instruction that are not worth logging */
-
-/* --- handing over ----------------------------------------------------------------------------- */
-
-static void give_page(struct lockstep *l, uint64_t paddr, const uint8_t *mine)
-{
-    uint8_t copy[PAGE_SIZE];
-    if (!witness_read(&l->w, paddr, copy, PAGE_SIZE, &l->e)) {
-        lockstep_stop(l);
-        return;
-    }
-    for (unsigned i = 0, k; i < PAGE_SIZE; i = k) {
-        k = i + 8;
-        if (!memcmp(mine + i, copy + i, 8))
-            continue;
-        while (k < PAGE_SIZE && memcmp(mine + k, copy + k, 8))
-            k += 8;
-        witness_write(&l->w, paddr + i, mine + i, k - i);
-    }
-}
-
-static void give_pages(struct lockstep *l, uint8_t *which)
-{
-    for (uint64_t i = 0; i < lockstep_pages(l); i++) {
-        if (which[i] && lockstep_visible(l, i))
-            give_page(l, i << PAGE_SHIFT, lockstep_visible(l, i));
-        which[i] = 0;
-    }
-}
-
-/* The area whose mapping the chipset changes. */
-static void give_low(struct lockstep *l)
-{
-    for (unsigned i = 0; i < LOW_PAGES; i++) {
-        bool writable;
-        uint64_t paddr = (uint64_t)(LOW_FIRST + i) << PAGE_SHIFT;
-        uint8_t *flags, *host = bus_page(l->bus, paddr, &writable, &flags);
-        if (host == l->low[i])
-            continue;
-        l->low[i] = host;
-        if (host)
-            give_page(l, paddr, host);
-    }
-}
-
-static void give_registers(struct lockstep *l, const struct snap *before)
-{
-    static const unsigned order[] = {SW_CR4, SW_CR3, SW_EFER, SW_CR0, SW_CR2};
-    struct snap after;
-    snap_take(&after, l->c);
-    for (unsigned i = 0; i < ARRAY_LEN(order); i++) {
-        if (after.w[order[i]] != before->w[order[i]])
-            witness_set(&l->w, &after, order[i]);
-    }
-    for (unsigned i = 0; i < SEG_COUNT; i++) {
-        if (after.w[SW_SEL(i)] != before->w[SW_SEL(i)])
-            witness_set(&l->w, &after, SW_SEL(i));
-    }
-    for (unsigned i = SW_R; i <= SW_FLAGS; i++) {
-        if (after.w[i] != before->w[i])
-            witness_set(&l->w, &after, i);
-    }
-    if (after.w[SW_KGS] != before->w[SW_KGS])
-        witness_set(&l->w, &after, SW_KGS);
-}
-
-/* After ishi did something alone. */
-static void hand_over(struct lockstep *l, const struct snap *before, enum rule r)
-{
-    l->used[r]++;
-    if (r == RULE_PORT || r == RULE_DEVICE)
-        give_low(l);
-    if (lockstep_harvest(l, l->written))
-        give_pages(l, l->written);
-    give_registers(l, before);
-}
+#define PROGRESS_NS 10000000000ull
+#define LAPIC_ID    0xfee00020 /* 0 for the only CPU, as is the other machine's memory there */
+#define FRESH_AT    8192       /* from here on the window ends at the next new address */
+#define LONG_REPEAT 500        /* iterations of a string instruction that are not worth logging */
 
 /* --- the engine ------------------------------------------------------------------------------- */
 
@@ -108,7 +35,7 @@ static bool take_dma(struct lockstep *l)
     if (lockstep_harvest(l, dma)) {
         ok = lockstep_sync(l, dma);
         l->used[RULE_DMA]++;
-        give_pages(l, dma);
+        lockstep_give_pages(l, dma);
     }
     free(dma);
     return ok;
@@ -145,7 +72,7 @@ static bool attend(struct lockstep *l, struct cpu *c, enum engine_exit *why)
     *why = ENGINE_HALT;
     if (c->s.activity != ACT_RUN)
         return false;
-    hand_over(l, &before, RULE_INTERRUPT);
+    lockstep_hand_over(l, &before, RULE_INTERRUPT);
     *why = ENGINE_REQUEST;
     return !l->ended;
 }
@@ -182,7 +109,8 @@ static enum engine_exit run_alone(struct lockstep *l, struct cpu *c, uint64_t en
     struct snap before;
     enum engine_exit why;
     uint64_t rip = c->s.rip;
-    if (!lockstep_sync(l, NULL))
+    bool polls = lockstep_polls(l, r);
+    if (!polls && !lockstep_sync(l, NULL))
         return ENGINE_REQUEST;
     snap_take(&before, c);
     c->alone.pass = true;
@@ -191,9 +119,13 @@ static enum engine_exit run_alone(struct lockstep *l, struct cpu *c, uint64_t en
     while (why == ENGINE_BUDGET && c->s.rip == rip && c->s.icount < end &&
            !(c->request & (REQ_INTR | REQ_EXIT)));
     c->alone.pass = false;
+    if (polls) {
+        lockstep_poll_keep(l, r);
+        return why;
+    }
     l->steps++;
     l->met = c->s.icount;
-    hand_over(l, &before, r);
+    lockstep_hand_over(l, &before, r);
     return why;
 }
 
@@ -289,14 +221,29 @@ static bool enter(struct lockstep *l)
     return witness_enter(&l->w, &s, &l->e) || lockstep_stop(l);
 }
 
+static void inject(struct lockstep *l, struct cpu *c, uint64_t steps)
+{
+    if (!l->o->inject || l->injected || steps < l->o->inject)
+        return;
+    l->injected = true;
+    c->s.r[R_BX] ^= BIT(3);
+}
+
+static bool at_repeat(struct cpu *c, struct insn *in)
+{
+    return fetch(c, in) && repeats(in);
+}
+
 /* Grain sync: ishi runs freely from one instruction that is its own to the next. */
 static enum engine_exit run_free(struct lockstep *l, struct cpu *c, uint64_t end)
 {
     struct insn in;
     enum engine_exit why = ENGINE_REQUEST;
     uint8_t hit = c->alone.hit;
-    bool late = wants_interrupt(c) && l->waiting && c->s.icount - l->waiting > LATE;
+    bool late = wants_interrupt(c) && l->waiting && c->s.icount - l->waiting > LATE &&
+                !at_repeat(c, &in); /* its iterations would all be met */
     c->alone.hit = 0;
+    l->sure = hit == ALONE_ALWAYS;
     l->waiting = !wants_interrupt(c) ? 0 : l->waiting ? l->waiting : c->s.icount;
     if (hit || late || c->s.activity != ACT_RUN) {
         uint64_t taken = l->used[RULE_INTERRUPT];
@@ -320,10 +267,23 @@ static enum engine_exit run_free(struct lockstep *l, struct cpu *c, uint64_t end
         cpu_request(c, held);
         return why;
     }
+    if (l->o->every && c->s.icount - l->met >= l->o->every && !lockstep_sync(l, NULL))
+        return ENGINE_REQUEST;
+    inject(l, c, c->s.icount);
     c->stop.hold = true;
-    why = soft_run(c, end - c->s.icount);
+    why = soft_run(c, min_u64(l->o->every ? l->o->every : end, end - c->s.icount));
     c->stop.hold = false;
     return why == ENGINE_REQUEST && c->alone.hit ? ENGINE_BUDGET : why;
+}
+
+/* From sync to insn; both machines are at the same place. */
+static void look_closer(struct lockstep *l, struct cpu *c)
+{
+    l->free = false;
+    c->alone.rows = NULL;
+    c->alone.hit = 0;
+    witness_fine(&l->w);
+    l->count = 0;
 }
 
 static enum engine_exit lockstep_run(struct cpu *c, uint64_t budget)
@@ -339,21 +299,22 @@ static enum engine_exit lockstep_run(struct cpu *c, uint64_t budget)
             __atomic_fetch_and(&c->request, ~(uint32_t)(REQ_EXIT | REQ_YIELD), __ATOMIC_SEQ_CST);
             break;
         }
-        if (l->o->grain == GRAIN_SYNC) {
+        if (l->free && l->o->from && l->steps >= l->o->from && c->s.icount == l->met)
+            look_closer(l, c);
+        if (l->free) {
             uint64_t before = c->s.icount;
             why = run_free(l, c, end);
-            if (l->o->steps && l->steps >= l->o->steps)
+            if (l->o->steps && l->steps + (c->s.icount - l->met) >= l->o->steps && !l->ended) {
+                lockstep_sync(l, NULL);
                 lockstep_stop(l);
+            }
             if (why != ENGINE_BUDGET && !(why == ENGINE_REQUEST && c->s.icount != before))
                 break;
             continue;
         }
         if (!attend(l, c, &why))
             break;
-        if (l->o->inject && !l->injected && l->steps + l->count >= l->o->inject) {
-            l->injected = true;
-            c->s.r[R_BX] ^= BIT(3);
-        }
+        inject(l, c, l->steps + l->count);
         const struct insn *known = fetch(c, &in);
         enum rule r = known ? rule_of_insn(l->by_row, c, known) : RULE_NONE;
         uint32_t held = c->request & REQ_INTR;
@@ -400,30 +361,60 @@ static void tell_rules(const struct lockstep *l)
     }
 }
 
-/* Where the engine is left in a free run. Those at which an interrupt may be taken are such that
- * every wait for one executes them. */
+/* Is this a good place to take the interrupt that waits? The other machine comes upon a breakpoint
+ * here as often as ishi was here since the last meeting; so a place is good that is new, or the
+ * longer it waits, not too old. */
+static bool is_good_place(struct cpu *c, uint64_t la)
+{
+    struct lockstep *l = c->watcher;
+    struct place *p = &l->place[(la ^ la >> PLACE_BITS) & ((1u << PLACE_BITS) - 1)];
+    if (p->la != la || p->met != l->met)
+        *p = (struct place){la, l->met, 0};
+    uint64_t before = p->count++;
+    if (!wants_interrupt(c))
+        return false;
+    l->waiting = l->waiting ? l->waiting : c->s.icount;
+    return before <= (c->s.icount - l->waiting) / 256;
+}
+
+/* Where the engine is left in a free run. */
 static uint8_t *alone_by_row(const uint8_t *by_row)
 {
-    static const char *const places[] = {"cli", "pause", "pushf/pushfd/pushfq", "syscall", "int"};
+    static const char *const places[] = {"cli", "pushf/pushfd/pushfq", "syscall", "int", "ret"};
     uint8_t *rows = xcalloc(isa_row_count, 1);
     for (unsigned i = 0; i < isa_row_count; i++) {
         rows[i] = by_row[i] ? ALONE_ALWAYS : 0;
         for (size_t k = 0; k < ARRAY_LEN(places); k++) {
             if (!strcmp(isa_rows[i].name, places[k]))
-                rows[i] = ALONE_INTERRUPT;
+                rows[i] = ALONE_PLACE;
         }
+        if (!strcmp(isa_rows[i].name, "pause")) /* it waits for the interrupt, perhaps */
+            rows[i] = ALONE_INTERRUPT;
     }
     return rows;
+}
+
+static void tell_progress(const struct lockstep *l, uint64_t start)
+{
+    fflush(stdout);
+    fprintf(stderr, "ishi: %" PRIu64 " of %" PRIu64 " instructions compared, ", l->steps,
+            machine_icount(l->side.machine));
+    fprintf(stderr, "%" PRIu64 " meetings, %" PRIu64 " stops, %.0f s; at %" PRIx64 "\n", l->syncs,
+            l->stops, (double)(host_now() - start) / 1e9, lockstep_pc(l->c));
 }
 
 static int run(struct lockstep *l)
 {
     enum machine_event event;
     struct err e = {0};
-    uint64_t start = host_now();
-    do
+    uint64_t start = host_now(), told = start;
+    do {
         event = machine_run(l->side.machine, &e);
-    while (event == MACHINE_SLICE);
+        if (!l->o->quiet && host_now() - told > PROGRESS_NS) {
+            told = host_now();
+            tell_progress(l, start);
+        }
+    } while (event == MACHINE_SLICE);
     if (!l->ended && event != MACHINE_STOPPED)
         lockstep_sync(l, NULL);
     double s = (double)(host_now() - start) / 1e9;
@@ -436,6 +427,11 @@ static int run(struct lockstep *l)
         printf(l->different ? "a difference\n" : "no unexplained difference\n");
     printf("Rules used:\n");
     tell_rules(l);
+    if (l->poll.loops)
+        printf("%" PRIu64
+               " loops of port, device and counter instructions were left to ishi after %u "
+               "meetings: %" PRIu64 " steps, not compared.\n",
+               l->poll.loops, POLL_AFTER, l->poll.steps);
     return l->different ? STATUS_DIFFERENT : l->e.code ? STATUS_HOST : STATUS_OK;
 }
 
@@ -454,12 +450,15 @@ int compare_stub(const struct compare_options *co, const struct options *o)
                 err_set(&e, ERR_UNSUPPORTED, "compare --with takes at most 3G of memory"));
     ok = ok && compare_open(&l->side, &mine, !co->quiet, &e) &&
          (strcmp(co->with, "qemu") ? witness_connect(&l->w, co->with, &e)
-                                   : witness_qemu(&l->w, co->grain, &e));
+                                   : witness_qemu(&l->w, co->grain, co->from != 0, &e));
     if (ok) {
         l->c = machine_cpu(l->side.machine, 0);
         l->c->watcher = l;
         if (co->grain == GRAIN_SYNC && !strcmp(co->with, "qemu"))
             l->c->alone.rows = l->alone_rows = alone_by_row(l->by_row);
+        l->c->alone.place = is_good_place;
+        l->c->alone.same = LAPIC_ID;
+        l->free = co->grain == GRAIN_SYNC;
         l->bus = machine_bus(l->side.machine);
         l->written = xcalloc(lockstep_pages(l), 1);
         l->ever = xcalloc(lockstep_pages(l), 1);

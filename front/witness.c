@@ -12,12 +12,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LOG_BUFFER  (1u << 20)
-#define PATIENCE_MS 120000 /* for a stop */
+#define PATIENCE_MS 60000 /* for a stop */
 
 /* --- starting --------------------------------------------------------------------------------- */
 
-static void run_qemu(int gdb, int memory, int log, enum witness_grain grain)
+static void run_qemu(int gdb, int memory, int log, enum witness_grain grain, bool later)
 {
     char object[200], file[64];
     snprintf(object, sizeof object,
@@ -48,9 +47,11 @@ static void run_qemu(int gdb, int memory, int log, enum witness_grain grain)
     unsigned n = 21;
     if (grain == GRAIN_INSN)
         args[n++] = "-singlestep";
-    args[n++] = "-d"; /* chained blocks would pass by a breakpoint that is new */
-    args[n++] = grain == GRAIN_SYNC ? "nochain" : "cpu,fpu,nochain";
-    if (grain != GRAIN_SYNC) {
+    if (grain != GRAIN_SYNC) { /* the log has no state of chained blocks */
+        args[n++] = "-d";
+        args[n++] = "cpu,fpu,nochain";
+    }
+    if (grain != GRAIN_SYNC || later) {
         args[n++] = "-D";
         args[n++] = file;
     }
@@ -64,7 +65,7 @@ static void run_qemu(int gdb, int memory, int log, enum witness_grain grain)
     _exit(127);
 }
 
-bool witness_qemu(struct witness *w, enum witness_grain grain, struct err *e)
+bool witness_qemu(struct witness *w, enum witness_grain grain, bool later, struct err *e)
 {
     int gdb[2], log[2], memory = memfd_create("ishi-compare", MFD_CLOEXEC);
     if (memory < 0 || ftruncate(memory, (off_t)WITNESS_RAM) < 0 ||
@@ -74,16 +75,16 @@ bool witness_qemu(struct witness *w, enum witness_grain grain, struct err *e)
     if (w->ram == MAP_FAILED)
         return err_set(e, ERR_NO_MEMORY, "starting QEMU: %s", strerror(errno));
     fcntl(log[0], F_SETFL, O_NONBLOCK);
-    fcntl(log[0], F_SETPIPE_SZ, LOG_BUFFER);
+    fcntl(log[0], F_SETPIPE_SZ, WITNESS_LOG);
     w->name = "QEMU";
     w->blocks = grain == GRAIN_BLOCK;
-    w->text = grain == GRAIN_SYNC ? NULL : xcalloc(1, LOG_BUFFER + 1);
+    w->text = grain == GRAIN_SYNC && !later ? NULL : xcalloc(1, WITNESS_LOG + 1);
     w->log = log[0];
     w->gdb.fd = gdb[0];
     fflush(stdout);
     w->pid = fork();
     if (w->pid == 0)
-        run_qemu(gdb[1], memory, log[1], grain);
+        run_qemu(gdb[1], memory, log[1], grain, later);
     close(gdb[1]);
     close(log[1]);
     close(memory);
@@ -163,7 +164,7 @@ static bool take_log(struct witness *w, bool all, witness_fn *fn, void *opaque, 
 {
     bool on = true;
     while (on) {
-        ssize_t n = read(w->log, w->text + w->text_count, LOG_BUFFER - w->text_count);
+        ssize_t n = read(w->log, w->text + w->text_count, WITNESS_LOG - w->text_count);
         if (n <= 0)
             break;
         w->text_count += (size_t)n;
@@ -219,15 +220,25 @@ bool witness_run(struct witness *w, const char *packet, witness_fn *fn, void *op
     return true;
 }
 
+/* A line for QEMU's monitor. */
+static void command(struct witness *w, const char *line)
+{
+    char hex[64] = "";
+    for (unsigned i = 0; line[i]; i++)
+        sprintf(hex + 2 * i, "%02x", line[i]);
+    gdbc_queue(&w->gdb, "qRcmd,%s", hex);
+}
+
 void witness_log(struct witness *w, bool on)
 {
-    static const char *const line[] = {"log none", "log cpu,fpu,nochain"};
-    char hex[64] = "";
-    if (!w->text)
-        return;
-    for (unsigned i = 0; line[on][i]; i++)
-        sprintf(hex + 2 * i, "%02x", line[on][i]);
-    gdbc_queue(&w->gdb, "qRcmd,%s", hex);
+    if (w->text)
+        command(w, on ? "log cpu,fpu,nochain" : "log none");
+}
+
+void witness_fine(struct witness *w)
+{
+    command(w, "singlestep on");
+    witness_log(w, true);
 }
 
 bool witness_state(struct witness *w, struct partial *p, struct err *e)

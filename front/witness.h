@@ -10,6 +10,7 @@
 #include "front/compare_snap.h"
 
 #define WITNESS_RAM (4ull << 30) /* of a QEMU that ishi starts: all that 32 bits address */
+#define WITNESS_LOG (1u << 20) /* bytes of log at a time */
 
 struct witness {
     struct gdb_client gdb;
@@ -18,14 +19,17 @@ struct witness {
     uint8_t *ram;     /* WITNESS_RAM bytes shared with it; NULL: only packets */
     int log;          /* what it logs; -1: nothing */
     bool blocks;      /* it logs at the beginning of each of its blocks, not each instruction */
-    char *text;       /* log not yet taken, LOG_BUFFER bytes */
+    char *text;       /* log not yet taken, WITNESS_LOG bytes */
     size_t text_count, text_at;
 };
 
 enum witness_grain { GRAIN_INSN, GRAIN_BLOCK, GRAIN_SYNC };
 
 /* Starts QEMU: a CPU, 4 GiB of RAM, nothing else. */
-bool witness_qemu(struct witness *w, enum witness_grain grain, struct err *e);
+/* `later`: grain sync may become insn, by witness_fine(). */
+bool witness_qemu(struct witness *w, enum witness_grain grain, bool later, struct err *e);
+/* Queues: from now on it logs the state before each instruction. */
+void witness_fine(struct witness *w);
 /* Connects to a stub whose machine stands still at the same place as ishi's. */
 bool witness_connect(struct witness *w, const char *where, struct err *e);
 void witness_close(struct witness *w);

@@ -83,6 +83,26 @@ def test_qemu_finds_a_changed_register(piped, disk, qemu):
     assert text.count("0000:00007c") >= 3
 
 
+def test_qemu_agrees_at_hand_overs(piped, disk, qemu):
+    """Both run freely in between; loops that poll are ishi's alone."""
+    status, text = compare(piped, "--with", "qemu", "--grain", "sync", "--steps", "200k", "--mem", "32M", disk)
+    assert status == 0, text
+    assert "no unexplained difference" in text
+    assert re.search(r"^[1-9]\d* loops of port, device and counter", text, re.M), text
+
+
+def test_qemu_agrees_from_a_place_on(piped, disk, qemu):
+    status, text = compare(piped, "--with", "qemu", "--grain", "sync", "--from", "30k", "--steps", "35k", "--mem", "32M", disk)
+    assert status == 0, text
+    assert "no unexplained difference" in text
+
+
+def test_qemu_finds_a_changed_register_at_a_hand_over(piped, disk, qemu):
+    status, text = compare(piped, "--with", "qemu", "--grain", "sync", "--steps", "200k", "--mem", "32M", "--inject", "5000", disk)
+    assert status == 1, text
+    assert "The last hand-overs:" in text and re.search(r"ishi \w+ +QEMU \w+", text), text
+
+
 def test_rules_have_reasons(piped):
     done = piped("compare", "--rules")
     assert done.returncode == 0
@@ -94,6 +114,14 @@ def test_qemu_agrees_on_xv6(piped, xv6, qemu):
     done = piped("compare", "--quiet", "--with", "qemu", "--steps", "300k", "--firmware", "none", "--mem", "64M",
                  "--ide", xv6 / "xv6.img", "--ide", xv6 / "fs.img", timeout=600)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.long
+def test_qemu_agrees_on_xv6_to_its_shell(piped, xv6, qemu):
+    done = piped("compare", "--with", "qemu", "--grain", "sync", "--steps", "90M", "--mem", "256M",
+                 "--ide", f"{xv6 / 'xv6.img'},snapshot", "--ide", f"{xv6 / 'fs.img'},snapshot", timeout=900)
+    assert done.returncode == 0, done.stdout
+    assert "init: starting sh\n$ " in done.stdout.replace("\r", "") and "no unexplained difference" in done.stdout
 
 
 @pytest.mark.long
