@@ -12,6 +12,9 @@ struct codemem {
     const uint8_t *rx; /* to run it, and to read it */
     size_t size;       /* bytes; touched as it is used */
     void (*free)(struct codemem *m);
+    /* Makes p the base of segment GS for the calling thread; NULL: code may do that itself, by
+     * WRGSBASE. Nothing else here uses GS. */
+    void (*set_gs)(const void *p);
 };
 
 /* Fills *m with `size` bytes. False: the host has none. Defined by the host's part (host/posix);

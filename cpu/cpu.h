@@ -320,6 +320,7 @@ struct jit_cpu {
     const void *site; /* by which generated code was left; NULL: by a fault */
     const struct uop *resume; /* where the interpreter goes on instead of a fault */
     struct jit *jit;
+    struct cpu *self;
     uint64_t scratch[8];
     uint64_t win[JIT_WINDOWS]; /* host - guest addresses */
     uint32_t mxcsr;            /* the host's own */

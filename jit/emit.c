@@ -11,7 +11,7 @@ const uint8_t jit_home[R_COUNT] = {
     [R_SP] = R10, [R_BP] = R11, [R_SI] = RSI, [R_DI] = RDI,
     [R_8] = R8, [R_9] = R9, [R_10] = J_NONE, [R_11] = J_NONE,
     [R_12] = J_NONE, [R_13] = J_NONE, [R_14] = J_NONE, [R_15] = J_NONE,
-    [R_T0] = R13, [R_T1] = J_NONE, [R_T2] = J_NONE, [R_T3] = J_NONE,
+    [R_T0] = J_NONE, [R_T1] = J_NONE, [R_T2] = J_NONE, [R_T3] = J_NONE,
     [R_T4] = J_NONE, [R_T5] = J_NONE, [R_T6] = J_NONE, [R_T7] = J_NONE,
     [R_ZERO] = J_NONE, [R_IP] = J_NONE, [R_K0] = J_NONE, [R_K1] = J_NONE,
 };
@@ -45,24 +45,24 @@ void e_get(struct emit *e, unsigned host, unsigned r)
         x_load(&e->a, 8, host, E_CPU(jit.page));
         if (in_page(e, 0))
             x_lea(&e->a, 8, host, xm(host, (int32_t)in_page(e, 0)));
-    } else if (jit_home[r] == J_NONE) {
+    } else if (e->home[r] == J_NONE) {
         x_load(&e->a, 8, host, e_slot(r));
-    } else if (jit_home[r] != host) {
-        x_mov_rr(&e->a, 8, host, jit_home[r]);
+    } else if (e->home[r] != host) {
+        x_mov_rr(&e->a, 8, host, e->home[r]);
     }
 }
 
 unsigned e_use(struct emit *e, unsigned r, unsigned scratch)
 {
-    if (jit_home[r] != J_NONE)
-        return jit_home[r];
+    if (e->home[r] != J_NONE)
+        return e->home[r];
     e_get(e, scratch, r);
     return scratch;
 }
 
 void e_put(struct emit *e, unsigned r, unsigned size, unsigned host)
 {
-    unsigned d = jit_home[r];
+    unsigned d = e->home[r];
     if (r == R_ZERO)
         return;
     if (d == J_NONE)
@@ -102,8 +102,8 @@ static void compare_src(struct emit *e, unsigned op, unsigned size, unsigned hos
 {
     if (r->imm)
         x_alu_ri(&e->a, op, size, host, r->v);
-    else if (jit_home[r->b] != J_NONE)
-        x_alu_rr(&e->a, op, size, host, jit_home[r->b]);
+    else if (e->home[r->b] != J_NONE)
+        x_alu_rr(&e->a, op, size, host, e->home[r->b]);
     else
         x_alu_rm(&e->a, op, size, host, e_slot(r->b));
 }
@@ -122,8 +122,8 @@ static void by_recipe(struct emit *e, const struct flags_rec *r)
         a = e_use(e, r->a, J_X0);
         if (r->imm)
             x_test_ri(&e->a, size, a, r->v);
-        else if (jit_home[r->b] != J_NONE)
-            x_test_rr(&e->a, size, a, jit_home[r->b]);
+        else if (e->home[r->b] != J_NONE)
+            x_test_rr(&e->a, size, a, e->home[r->b]);
         else
             x_test_mr(&e->a, size, e_slot(r->b), a);
         break;
@@ -263,6 +263,7 @@ struct stub *e_stub(struct emit *e, enum stub_kind kind, const struct uop *u)
     else
         e->a.full = true;
     *s = (struct stub){.kind = (uint8_t)kind, .u = u};
+    s->settled = e->settled;
     s->vec = e->vec_live;
     s->x87 = e->x87_live;
     s->fl = kind == STUB_EXIT ? e->fl : e->before;
@@ -329,14 +330,18 @@ static void before_call(struct emit *e)
 void e_call_helper(struct emit *e, const struct uop *u)
 {
     before_call(e);
+    home_store(e);
     call_site(e, e_site(e, jit_help, JIT_EXIT_FAULT, u, insns(e)), e->thunk_help);
+    home_load(e);
     e->vec_live = e->x87_live = e->x87_noted = false;
 }
 
 void e_call_access(struct emit *e, const struct uop *u)
 {
     before_call(e);
+    home_store(e);
     call_site(e, e_site(e, jit_access, JIT_EXIT_FAULT, u, insns(e)), e->thunk_call);
+    home_load(e);
     e->vec_live = false;
 }
 
@@ -344,6 +349,7 @@ void e_interpret(struct emit *e, const struct uop *u)
 {
     if (e->need[e->i])
         e_flags_to_memory(e);
+    home_store(e);
     leave_by(e, e_site(e, NULL, JIT_EXIT_RESUME, u, insns(e)));
 }
 
@@ -408,6 +414,7 @@ static uint32_t load_stub(struct emit *e, const struct stub *s)
     x_jcc(&e->a, XC_Z, s->back);
     if (s->save)
         e_flags_to_memory(e);
+    home_store(e);
     leave_by(e, site);
     return at;
 }
@@ -429,7 +436,9 @@ static uint32_t wide_stub(struct emit *e, const struct stub *s)
     }
     if (s->save)
         e_flags_to_memory(e);
+    home_store(e);
     call_site(e, site, e->thunk_call);
+    home_load(e);
     if (s->vec)
         x_call(&e->a, e->vec_reload);
     x_jmp(&e->a, s->back);
@@ -441,6 +450,7 @@ static void emit_stub(struct emit *e, const struct stub *s)
     uint32_t at;
     e->fl = s->fl;
     e->before = s->fl;
+    home_at(e, s->settled);
     if (s->kind == STUB_VEC || s->kind == STUB_X87) {
         at = load_stub(e, s);
     } else if (s->kind == STUB_WIDE) {
@@ -459,10 +469,12 @@ static void emit_stub(struct emit *e, const struct stub *s)
         at = e->a.at;
         if (s->save)
             e_flags_to_memory(e);
+        home_store(e);
         if (s->kind == STUB_RESUME || s->kind == STUB_ENTRY || s->kind == STUB_INDIRECT) {
             leave_by(e, site);
         } else {
             call_site(e, site, s->kind == STUB_HELP ? e->thunk_help : e->thunk_call);
+            home_load(e);
             if (s->vec)
                 x_call(&e->a, e->vec_reload);
             if (s->x87 && s->kind == STUB_HELP)
@@ -668,9 +680,12 @@ bool emit_block(struct emit *e, struct block *b)
     e->i = 0;
     e->vec_live = e->x87_live = e->x87_noted = false;
     e->before = e->fl = (struct flags_where){.mem = true};
+    home_plan(e);
+    home_at(e, true);
     entry = e_stub(e, STUB_ENTRY, b->uops);
     x_alu_ri(&e->a, XA_SUB, 8, J_LEFT, b->insns);
     e_stub_jcc(e, entry, XC_L);
+    home_enter(e);
     for (e->i = 0; e->i < e->n; e->i += 1 + e->skip) {
         e->skip = 0;
         e->at[e->i] = e->a.at;

@@ -1,14 +1,19 @@
 /* How uops become host code. Read this before you write an emitter.
  *
- * REGISTERS. The map is static: it holds across chained blocks and is the same in every mode.
- *   rbp          the running struct cpu (J_CTX); e_cpu(offset) is a memory operand in it
+ * REGISTERS. Between blocks the map is the same always (jit_home[]):
+ *   gs           segment whose base is the running struct cpu (J_CTX); e_cpu(offset) is a memory
+ *                operand in it
  *   r15          J_LEFT: instructions left of the budget; a block subtracts its own at its entry
  *   r14, r12     J_X0, J_X1: scratch, free between uops; every emitter may destroy them
  *   rax rcx rdx rbx rsi rdi r8 r9   the guest's registers of the same names
  *   r10, r11     the guest's RSP and RBP
- *   r13          R_T0, the first temporary of an instruction
+ *   rbp, r13     free
  * The other guest registers (R_10 … R_15) and temporaries live in c->s.r[] and are memory operands.
- * The host's own rsp stays its stack, 16-byte aligned between uops. jit_home[] says all that.
+ * Within a block those that it uses most have a home too (emit_home.c): in rbp, in r13, and in the
+ * home of a register that the block does not use. e->home[] says where each is now; it changes at
+ * the block's end only. rax, rcx and rdx are always the guest's; in a block with a helper's uop
+ * (but for vector ones) so are all of that list.
+ * The host's own rsp stays its stack, 16-byte aligned between uops.
  * xmm0 … xmm15 and MXCSR may be the guest's, and so may be the x87 (vec.c, x87.c): other emitters
  * leave them alone. A call of C stores them back first.
  *
@@ -56,13 +61,13 @@
 #include "jit/jit.h"
 #include "jit/x64.h"
 
-#define J_CTX  RBP
+#define J_CTX  X_GS
 #define J_LEFT R15
 #define J_X0   R14
 #define J_X1   R12
 #define J_NONE X_NONE
 
-/* Host register of each enum reg, or J_NONE. */
+/* Host register of each enum reg between blocks, or J_NONE. */
 extern const uint8_t jit_home[R_COUNT];
 
 /* A recipe that only generated code has: the operation is done again on r[a], by v or r[b]. */
@@ -158,6 +163,14 @@ struct access {
     int32_t disp;
 };
 
+/* A register with a home for the block. */
+#define MOVED 8
+struct moved {
+    uint8_t r, host;
+    uint8_t owner; /* whose home host is between blocks, or R_COUNT */
+    bool written;
+};
+
 struct emit;
 typedef bool emit_fn(struct emit *e, const struct uop *u);
 struct stub {
@@ -165,6 +178,7 @@ struct stub {
     uint32_t jump[STUB_JUMPS]; /* displacements that lead to it */
     uint32_t back;             /* where it goes on in the hot code; 0: nowhere */
     const struct uop *u;
+    bool settled;          /* as e->settled */
     bool save;             /* the flags must get to memory first */
     bool vec, x87;         /* loaded on arrival, and to be so where it goes on */
     struct flags_where fl; /* on arrival */
@@ -181,6 +195,11 @@ struct emit {
     unsigned i, n, skip;           /* number of the uop, of uops, of uops done in advance */
     unsigned ctx;                  /* the TLB's set */
     struct flags_where fl, before; /* now, and at the uop's beginning */
+    uint8_t home[R_COUNT]; /* host register of each enum reg, or J_NONE */
+    uint8_t moved_home[R_COUNT];
+    struct moved moved[MOVED];
+    unsigned moves;
+    bool settled; /* the block's end: homes are as between blocks */
     bool need[BLOCK_UOPS + 1];
     uint32_t at[BLOCK_UOPS + 1]; /* where each uop's hot code begins, and where the last ends */
     struct stub stub[STUBS];
@@ -251,6 +270,16 @@ void e_resume(struct emit *e);
 bool e_address(struct emit *e, const struct uop *u);
 /* The check of the address in J_X0: host address into J_X0; misses go to a new e->access. */
 void e_check(struct emit *e, const struct uop *u, unsigned size, bool write);
+
+/* Homes (emit_home.c). home_plan: who gets one in this block. home_enter: at its entry. home_leave:
+ * at its end, puts all back, EFLAGS untouched. home_store, home_load: around calls of C. */
+void home_plan(struct emit *e);
+void home_enter(struct emit *e);
+void home_leave(struct emit *e);
+void home_store(struct emit *e);
+void home_load(struct emit *e);
+/* Makes e->home[] what it is at a stub. */
+void home_at(struct emit *e, bool settled);
 
 /* Windows (emit_win.c). e_access_of: where u accesses memory, if that is at a constant from a base.
  * win_plan: before a block is compiled. win_open: is this uop's access without a check, and so

@@ -36,8 +36,8 @@ static void apply(struct emit *e, unsigned op, unsigned size, unsigned host, str
     } else if (s.r == R_IP) {
         e_get(e, J_X1, R_IP);
         x_alu_rr(&e->a, op, size, host, J_X1);
-    } else if (jit_home[s.r] != J_NONE) {
-        x_alu_rr(&e->a, op, size, host, jit_home[s.r]);
+    } else if (e->home[s.r] != J_NONE) {
+        x_alu_rr(&e->a, op, size, host, e->home[s.r]);
     } else {
         x_alu_rm(&e->a, op, size, host, e_slot(s.r));
     }
@@ -50,7 +50,7 @@ bool emit_nop(struct emit *e, const struct uop *u)
 
 bool emit_move(struct emit *e, const struct uop *u)
 {
-    unsigned lg = LG(u, UOP_MOV_R8), size = 1u << lg, d = jit_home[u->dst];
+    unsigned lg = LG(u, UOP_MOV_R8), size = 1u << lg, d = e->home[u->dst];
     bool imm = u->op >= UOP_MOV_I8;
     e_write(e, u->dst);
     if (imm) {
@@ -69,7 +69,7 @@ bool emit_move(struct emit *e, const struct uop *u)
         }
         return true;
     }
-    if (d != J_NONE && u->a < R_ZERO && jit_home[u->a] == J_NONE) {
+    if (d != J_NONE && u->a < R_ZERO && e->home[u->a] == J_NONE) {
         x_load(&e->a, size, d, e_slot(u->a));
         return true;
     }
@@ -87,7 +87,7 @@ bool emit_move(struct emit *e, const struct uop *u)
 /* Byte 1 in and out; zero and sign extension. */
 bool emit_extend(struct emit *e, const struct uop *u)
 {
-    unsigned d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d, s;
+    unsigned d = e->home[u->dst], to = d == J_NONE ? J_X0 : d, s;
     e_write(e, u->dst);
     s = e_use(e, u->a, J_X0);
     switch (u->op) {
@@ -152,7 +152,7 @@ static void address(struct emit *e, unsigned size, unsigned host, const struct u
 
 bool emit_lea(struct emit *e, const struct uop *u)
 {
-    unsigned d = jit_home[u->dst], to = d == J_NONE || u->op == UOP_LEA16 ? J_X0 : d;
+    unsigned d = e->home[u->dst], to = d == J_NONE || u->op == UOP_LEA16 ? J_X0 : d;
     if (!x_fits32(u->imm) && (u->a != R_ZERO || u->b != R_ZERO))
         return false;
     e_write(e, u->dst);
@@ -166,7 +166,7 @@ bool emit_lea(struct emit *e, const struct uop *u)
 
 bool emit_bswap(struct emit *e, const struct uop *u)
 {
-    unsigned size = u->op == UOP_BSWAP32 ? 4 : 8, d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d;
+    unsigned size = u->op == UOP_BSWAP32 ? 4 : 8, d = e->home[u->dst], to = d == J_NONE ? J_X0 : d;
     e_write(e, u->dst);
     unsigned s = e_use(e, u->a, J_X0);
     if (s != to || size == 4)
@@ -180,7 +180,7 @@ bool emit_bswap(struct emit *e, const struct uop *u)
 /* dst = a op src on the host, whatever lives where. */
 static void binary(struct emit *e, unsigned op, unsigned size, const struct uop *u, struct src s)
 {
-    unsigned d = jit_home[u->dst];
+    unsigned d = e->home[u->dst];
     bool same = !s.imm && s.r == u->dst && u->dst != u->a;
     if (d == J_NONE) {
         if (u->dst == u->a && size != 4 && !(s.imm && !x_fits32(s.v))) {
@@ -212,7 +212,7 @@ static void binary(struct emit *e, unsigned op, unsigned size, const struct uop 
 /* Without flags: forms that leave EFLAGS alone. */
 static bool quiet(struct emit *e, unsigned op, unsigned size, const struct uop *u, struct src s)
 {
-    unsigned d = jit_home[u->dst], a;
+    unsigned d = e->home[u->dst], a;
     if (d == J_NONE || size < 4)
         return false;
     if (op == XA_XOR && s.imm && s.v == -1 && u->a == u->dst) {
@@ -224,7 +224,7 @@ static bool quiet(struct emit *e, unsigned op, unsigned size, const struct uop *
         return false;
     if (s.imm && !x_fits32(s.v))
         return false;
-    if (!s.imm && (s.r == R_IP || jit_home[s.r] == J_NONE))
+    if (!s.imm && (s.r == R_IP || e->home[s.r] == J_NONE))
         return false;
     e_write(e, u->dst);
     if (u->a == R_IP) {
@@ -233,14 +233,14 @@ static bool quiet(struct emit *e, unsigned op, unsigned size, const struct uop *
         if (s.imm)
             x_lea(&e->a, size, d, xm(J_X0, (int32_t)v));
         else
-            x_lea(&e->a, size, d, xmi(J_X0, jit_home[s.r], 0, (int32_t)v));
+            x_lea(&e->a, size, d, xmi(J_X0, e->home[s.r], 0, (int32_t)v));
         return true;
     }
     a = e_use(e, u->a, J_X0);
     if (s.imm)
         x_lea(&e->a, size, d, xm(a, (int32_t)(op == XA_SUB ? -s.v : s.v)));
     else
-        x_lea(&e->a, size, d, xmi(a, jit_home[s.r], 0, 0));
+        x_lea(&e->a, size, d, xmi(a, e->home[s.r], 0, 0));
     return true;
 }
 
@@ -287,12 +287,12 @@ void emit_flags_of(struct emit *e, const struct uop *u, bool test, bool imm, uns
     struct src s = source(u, imm, size);
     bool wide = s.imm && !x_fits32(s.v);
     e_clobber(e);
-    if (!test && u->a < R_ZERO && jit_home[u->a] == J_NONE && !wide &&
-        (s.imm || (s.r < R_ZERO && jit_home[s.r] != J_NONE))) {
+    if (!test && u->a < R_ZERO && e->home[u->a] == J_NONE && !wide &&
+        (s.imm || (s.r < R_ZERO && e->home[s.r] != J_NONE))) {
         if (s.imm)
             x_alu_mi(&e->a, XA_CMP, size, e_slot(u->a), s.v);
         else
-            x_alu_mr(&e->a, XA_CMP, size, e_slot(u->a), jit_home[s.r]);
+            x_alu_mr(&e->a, XA_CMP, size, e_slot(u->a), e->home[s.r]);
     } else {
         a = e_use(e, u->a, J_X0);
         if (!test)
@@ -326,7 +326,7 @@ bool emit_compare(struct emit *e, const struct uop *u)
 /* INC and DEC keep CF. */
 bool emit_step(struct emit *e, const struct uop *u)
 {
-    unsigned size = 1u << LG(u, UOP_INC8), d = jit_home[u->dst], digit = u->op >= UOP_DEC8;
+    unsigned size = 1u << LG(u, UOP_INC8), d = e->home[u->dst], digit = u->op >= UOP_DEC8;
     unsigned opcode = size == 1 ? 0xfe : 0xff;
     if (u->dst != u->a)
         return false;
@@ -349,7 +349,7 @@ bool emit_step(struct emit *e, const struct uop *u)
 /* The instruction itself, on register or memory. */
 static void shift_host(struct emit *e, unsigned op, unsigned size, const struct uop *u, bool imm)
 {
-    unsigned d = jit_home[u->dst], to = d == J_NONE || (size < 4 && u->dst != u->a) ? J_X0 : d;
+    unsigned d = e->home[u->dst], to = d == J_NONE || (size < 4 && u->dst != u->a) ? J_X0 : d;
     if (to == J_X0 || u->dst != u->a)
         e_get(e, to, u->a);
     if (imm)
@@ -364,7 +364,7 @@ static void shift_host(struct emit *e, unsigned op, unsigned size, const struct 
 bool emit_shift(struct emit *e, const struct uop *u)
 {
     static const uint8_t ops[] = {XS_ROL, XS_ROR, XS_RCL, XS_RCR, XS_SHL, XS_SHR, XS_SAR};
-    unsigned v = u->op - UOP_ROL_R8, op = ops[v / 16], size = 1u << (v & 3), d = jit_home[u->dst];
+    unsigned v = u->op - UOP_ROL_R8, op = ops[v / 16], size = 1u << (v & 3), d = e->home[u->dst];
     bool imm = v & UOP_IMM, flags = !(v & UOP_NOFLAGS), through = op == XS_RCL || op == XS_RCR;
     unsigned n = (unsigned)u->imm & (size == 8 ? 63 : 31);
     if (!imm && (u->b != R_CX || (u->dst == R_CX && u->a != R_CX)))
@@ -423,7 +423,7 @@ static struct flags_rec multiplied(struct emit *e, const struct uop *u, struct s
 
 bool emit_imul(struct emit *e, const struct uop *u)
 {
-    unsigned v = u->op - UOP_IMUL_R8, size = 1u << (v & 3), d = jit_home[u->dst], to;
+    unsigned v = u->op - UOP_IMUL_R8, size = 1u << (v & 3), d = e->home[u->dst], to;
     bool imm = v & UOP_IMM, flags = !(v & UOP_NOFLAGS);
     struct src s = source(u, imm, size);
     if (size == 1 || (s.imm && !x_fits32(s.v)) || s.r == R_IP)
@@ -444,8 +444,8 @@ bool emit_imul(struct emit *e, const struct uop *u)
         to = d != J_NONE && u->dst == u->a ? d : J_X0;
         if (to == J_X0)
             e_get(e, J_X0, u->a);
-        if (jit_home[s.r] != J_NONE)
-            x_rr(&e->a, size, 0x0faf, to, jit_home[s.r]);
+        if (e->home[s.r] != J_NONE)
+            x_rr(&e->a, size, 0x0faf, to, e->home[s.r]);
         else
             x_rm(&e->a, size, 0x0faf, to, e_slot(s.r));
         if (to == J_X0)
@@ -486,7 +486,7 @@ static bool followed_by_cmov(const struct emit *e, const struct uop *u)
 /* A condition into a register; with the CMOV that follows, as one. */
 bool emit_cond(struct emit *e, const struct uop *u)
 {
-    unsigned cond = u->aux, d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d;
+    unsigned cond = u->aux, d = e->home[u->dst], to = d == J_NONE ? J_X0 : d;
     e_flags_in(e);
     if (followed_by_cmov(e, u) && u[1].dst != u->dst &&
         (e->i + 2 >= e->n || u[2].insn != u->insn)) {
@@ -494,12 +494,12 @@ bool emit_cond(struct emit *e, const struct uop *u)
         unsigned size = m->op == UOP_CMOV16 ? 2 : m->op == UOP_CMOV32 ? 4 : 8;
         e->i++;
         e_write(e, m->dst);
-        d = jit_home[m->dst];
+        d = e->home[m->dst];
         to = d == J_NONE ? J_X0 : d;
         if (d == J_NONE)
             e_get(e, J_X0, m->dst);
-        if (jit_home[m->a] != J_NONE)
-            x_cmov_rr(&e->a, size, cond, to, jit_home[m->a]);
+        if (e->home[m->a] != J_NONE)
+            x_cmov_rr(&e->a, size, cond, to, e->home[m->a]);
         else
             x_rm(&e->a, size, 0x0f40 | cond, to, e_slot(m->a));
         if (d == J_NONE)
@@ -517,14 +517,14 @@ bool emit_cond(struct emit *e, const struct uop *u)
 bool emit_cmov(struct emit *e, const struct uop *u)
 {
     unsigned size = u->op == UOP_CMOV16 ? 2 : u->op == UOP_CMOV32 ? 4 : 8;
-    unsigned d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d, b;
+    unsigned d = e->home[u->dst], to = d == J_NONE ? J_X0 : d, b;
     e_clobber(e);
     e_write(e, u->dst);
     b = e_use(e, u->b, J_X1);
     x_test_rr(&e->a, 8, b, b);
     if (d == J_NONE)
         e_get(e, J_X0, u->dst);
-    if (u->a < R_ZERO && jit_home[u->a] == J_NONE) {
+    if (u->a < R_ZERO && e->home[u->a] == J_NONE) {
         x_rm(&e->a, size, 0x0f40 | XC_NZ, to, e_slot(u->a));
     } else {
         unsigned a = e_use(e, u->a, J_X1);

@@ -92,8 +92,8 @@ static struct xmem operand(struct emit *e, const struct uop *u, unsigned size, b
     struct access a;
     if (e->in_window[e->i])
         return win_access(e, u);
-    if (e_access_of(e, u, &a) && a.base < R_ZERO && jit_home[a.base] != J_NONE)
-        return at_base(e, u, jit_home[u->a], (int32_t)u->imm, size, write);
+    if (e_access_of(e, u, &a) && a.base < R_ZERO && e->home[a.base] != J_NONE)
+        return at_base(e, u, e->home[u->a], (int32_t)u->imm, size, write);
     e_address(e, u);
     e_check(e, u, size, write);
     return xm(J_X0, 0);
@@ -143,7 +143,7 @@ bool emit_load(struct emit *e, const struct uop *u)
     } kinds[] = {{0x0fb6, 1, 4}, {0x0fb7, 2, 4}, {0x8b, 4, 4},   {0x8b, 8, 8},
                  {0x8a, 1, 1},   {0x8b, 2, 2},   {0x0fbe, 1, 4}, {0x0fbe, 1, 8},
                  {0x0fbf, 2, 4}, {0x0fbf, 2, 8}, {0x63, 4, 8}};
-    unsigned k = (u->op - UOP_LD) / FORM_COUNT, d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d;
+    unsigned k = (u->op - UOP_LD) / FORM_COUNT, d = e->home[u->dst], to = d == J_NONE ? J_X0 : d;
     if (!inlined(e, u))
         return false;
     before_access(e);
@@ -191,7 +191,7 @@ bool emit_store(struct emit *e, const struct uop *u)
  * there, too, or the generated code altogether (jit_access). */
 bool emit_load_rmw(struct emit *e, const struct uop *u)
 {
-    unsigned lg = (u->op - UOP_LDW8_B64) / FORM_COUNT, size = 1u << lg, d = jit_home[u->dst];
+    unsigned lg = (u->op - UOP_LDW8_B64) / FORM_COUNT, size = 1u << lg, d = e->home[u->dst];
     unsigned to = d == J_NONE ? J_X0 : d;
     if (!inlined(e, u))
         return false;
@@ -222,12 +222,12 @@ static struct xmem stack_at(struct emit *e, const struct uop *u, int32_t disp, u
 {
     if (e->in_window[e->i])
         return win_access(e, u);
-    return at_base(e, u, jit_home[R_SP], disp, size, write);
+    return at_base(e, u, e->home[R_SP], disp, size, write);
 }
 
 static void move_sp(struct emit *e, unsigned size, int64_t by)
 {
-    x_lea(&e->a, size, jit_home[R_SP], xm(jit_home[R_SP], (int32_t)by));
+    x_lea(&e->a, size, e->home[R_SP], xm(e->home[R_SP], (int32_t)by));
 }
 
 bool emit_push(struct emit *e, const struct uop *u)
@@ -247,7 +247,7 @@ bool emit_push(struct emit *e, const struct uop *u)
 
 bool emit_pop(struct emit *e, const struct uop *u)
 {
-    unsigned size = u->op == UOP_POP64 ? 8 : 4, d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d;
+    unsigned size = u->op == UOP_POP64 ? 8 : 4, d = e->home[u->dst], to = d == J_NONE ? J_X0 : d;
     before_access(e);
     e_write(e, R_SP);
     e_write(e, u->dst);
@@ -316,12 +316,14 @@ static void leave_to(struct emit *e, const struct uop *u, unsigned which, unsign
 
 bool emit_jump(struct emit *e, const struct uop *u)
 {
+    home_leave(e);
     leave_to(e, u, 1, ALWAYS, settle(e));
     return true;
 }
 
 static bool branch(struct emit *e, const struct uop *u, unsigned cond)
 {
+    home_leave(e);
     enum exit_flags flags = settle(e);
     leave_to(e, u, 1, cond, flags);
     leave_to(e, u, 0, ALWAYS, flags);
@@ -346,6 +348,7 @@ bool emit_fused(struct emit *e, const struct uop *u)
 
 bool emit_jump_if(struct emit *e, const struct uop *u)
 {
+    home_leave(e);
     bool zero = u->op == UOP_JZ;
     if (u->a == R_ZERO) {
         leave_to(e, u, zero, ALWAYS, settle(e));
@@ -386,6 +389,7 @@ static void dispatch(struct emit *e, struct stub *miss, unsigned sp_size, int64_
 bool emit_call(struct emit *e, const struct uop *u)
 {
     unsigned size = u->op == UOP_CALL64 ? 8 : 4;
+    home_leave(e);
     e_clobber(e);
     e_write(e, R_SP);
     push_return(e, u, size);
@@ -396,6 +400,7 @@ bool emit_call(struct emit *e, const struct uop *u)
 bool emit_ret(struct emit *e, const struct uop *u)
 {
     unsigned size = u->op == UOP_RET64 ? 8 : 4;
+    home_leave(e);
     e_flags_pin(e);
     e->before = e->fl;
     e_clobber(e);
@@ -415,6 +420,7 @@ bool emit_indirect(struct emit *e, const struct uop *u)
     unsigned size = u->op == UOP_CALLR64 ? 8 : u->op == UOP_CALLR32 ? 4 : u->size;
     if (size == 2 || (u->op == UOP_JMP_R && u->aux))
         return false;
+    home_leave(e);
     e_flags_pin(e);
     e->before = e->fl;
     e_clobber(e);
@@ -445,6 +451,7 @@ bool emit_indirect(struct emit *e, const struct uop *u)
 /* To next_rip, which a helper has set; or else behind the block. */
 bool emit_exit(struct emit *e, const struct uop *u)
 {
+    home_leave(e);
     e_flags_pin(e);
     e->before = e->fl;
     e_clobber(e);

@@ -153,7 +153,8 @@ static void common_code(struct jit *j)
     j->enter = a->at; /* void (*)(struct cpu *c, const void *code) */
     push_pop(a, false);
     x_alu_ri(a, XA_SUB, 8, RSP, 8);
-    x_mov_rr(a, 8, J_CTX, RDI);
+    if (!j->mem.set_gs)
+        x_bytes(a, "\xf3\x48\x0f\xae\xdf", 5); /* wrgsbase rdi */
     x_mov_rr(a, 8, J_X0, RSI);
     move_registers(a, false);
     x_rr(a, 4, 0xff, 4, J_X0); /* jmp */
@@ -174,7 +175,7 @@ static void common_code(struct jit *j)
     call_if(a, offsetof(struct cpu, jit.vec_live), j->emit.vec_save);
     move_registers(a, true);
     x_alu_ri(a, XA_SUB, 8, RSP, 8);
-    x_mov_rr(a, 8, RDI, J_CTX);
+    x_load(a, 8, RDI, E_CPU(jit.self));
     x_mov_rr(a, 8, RSI, J_X0);
     x_rm(a, 4, 0xff, 2, xm(J_X0, offsetof(struct jit_site, fn)));
     x_test_rr(a, 1, RAX, RAX);
@@ -375,6 +376,7 @@ struct jit *jit_new(struct cpu **cpus, unsigned count, const struct codemem *m)
     for (unsigned i = 0; i < count; i++) {
         j->cpus[i] = cpus[i];
         cpus[i]->jit.jit = j;
+        cpus[i]->jit.self = cpus[i];
         __asm__ volatile("stmxcsr %0" : "=m"(cpus[i]->jit.mxcsr));
         memset(cpus[i]->jit.jump, 0xff, sizeof cpus[i]->jit.jump);
     }
@@ -580,6 +582,8 @@ enum interp_leave jit_run(struct cpu *c, struct block *b)
     c->s.r[R_ZERO] = 0;
     c->jit.resume = NULL;
     c->trail[c->trail_at++ & (TRAIL - 1)] = c->s.seg[SEG_CS].base + c->s.rip;
+    if (UNLIKELY(j->mem.set_gs != NULL))
+        j->mem.set_gs(c);
     enter.fn(c, b->code);
     flags_settle(c);
     const struct jit_site *s = c->jit.site;

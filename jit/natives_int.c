@@ -14,8 +14,8 @@ static const struct flags_rec no_recipe = {.b = R_ZERO, .a = R_ZERO, .imm = true
 static void op_guest(struct emit *e, unsigned prefix, unsigned size, unsigned op, unsigned reg,
                      unsigned r)
 {
-    if (jit_home[r] != J_NONE)
-        x_rr_p(&e->a, prefix, size, op, reg, jit_home[r]);
+    if (e->home[r] != J_NONE)
+        x_rr_p(&e->a, prefix, size, op, reg, e->home[r]);
     else
         x_rm_p(&e->a, prefix, size, op, reg, e_slot(r));
 }
@@ -126,7 +126,7 @@ static const struct uop *constant_of(const struct emit *e, const struct uop *u, 
 static bool double_shift(struct emit *e, const struct uop *u, unsigned op)
 {
     const struct uop *k = u->b == R_CX ? NULL : constant_of(e, u, u->b);
-    unsigned n = k ? (unsigned)k->imm & (u->size == 8 ? 63 : 31) : 0, d = jit_home[u->dst], to;
+    unsigned n = k ? (unsigned)k->imm & (u->size == 8 ? 63 : 31) : 0, d = e->home[u->dst], to;
     if (u->size == 2 || !plain(u->a) || !plain(u->dst) || (!k && u->b != R_CX) ||
         (!k && u->dst == R_CX))
         return false;
@@ -172,7 +172,7 @@ static bool bit(struct emit *e, const struct uop *u)
 {
     static const uint8_t digits[] = {0, 5, 6, 7};
     const struct uop *k = constant_of(e, u, u->b);
-    unsigned digit = digits[u->imm & 3], d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d;
+    unsigned digit = digits[u->imm & 3], d = e->home[u->dst], to = d == J_NONE ? J_X0 : d;
     if (!plain(u->dst) || !plain(u->b) || u->size == 1)
         return false;
     if (e->need[e->i + 1])
@@ -202,7 +202,7 @@ static bool count_bits(struct emit *e, const struct uop *u)
                  {0xf3, 0xbc, FEAT_BMI1},
                  {0xf3, 0xbd, FEAT_LZCNT},
                  {0xf3, 0xb8, FEAT_POPCNT}};
-    unsigned d = jit_home[u->dst], to, size = u->size;
+    unsigned d = e->home[u->dst], to, size = u->size;
     if (!plain(u->a) || !plain(u->dst) || size == 1 || !isa_has(&e->host, kinds[u->imm].feature))
         return false;
     kill(e);
@@ -227,7 +227,7 @@ static bool count_bits(struct emit *e, const struct uop *u)
 
 static bool crc32(struct emit *e, const struct uop *u)
 {
-    unsigned d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d, size = u->size;
+    unsigned d = e->home[u->dst], to = d == J_NONE ? J_X0 : d, size = u->size;
     if (!plain(u->a) || !plain(u->dst) || !isa_has(&e->host, FEAT_SSE42))
         return false;
     e_write(e, u->dst);
@@ -253,7 +253,7 @@ static bool bmi_ok(const struct emit *e, const struct uop *u, unsigned feature)
 static bool bmi(struct emit *e, const struct uop *u, unsigned pp, unsigned op, bool swapped,
                 bool flags)
 {
-    unsigned d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d;
+    unsigned d = e->home[u->dst], to = d == J_NONE ? J_X0 : d;
     if (!bmi_ok(e, u, FEAT_BMI2) || !bmi_ok(e, u, FEAT_BMI1) || !plain(u->b))
         return false;
     if (flags)
@@ -261,8 +261,8 @@ static bool bmi(struct emit *e, const struct uop *u, unsigned pp, unsigned op, b
     else
         e_write(e, u->dst);
     unsigned v = e_use(e, swapped ? u->a : u->b, J_X1), r = swapped ? u->b : u->a;
-    if (jit_home[r] != J_NONE)
-        x_vex_rr(&e->a, 2, pp, u->size == 8, 0, op, to, v, jit_home[r]);
+    if (e->home[r] != J_NONE)
+        x_vex_rr(&e->a, 2, pp, u->size == 8, 0, op, to, v, e->home[r]);
     else
         x_vex_rm(&e->a, 2, pp, u->size == 8, 0, op, to, v, e_slot(r));
     if (d == J_NONE)
@@ -306,7 +306,7 @@ static bool shiftx(struct emit *e, const struct uop *u)
 static bool bmi1(struct emit *e, const struct uop *u)
 {
     static const uint8_t digits[] = {1, 2, 3};
-    unsigned d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d;
+    unsigned d = e->home[u->dst], to = d == J_NONE ? J_X0 : d;
     if (!bmi_ok(e, u, FEAT_BMI1))
         return false;
     kill(e);
@@ -319,7 +319,7 @@ static bool bmi1(struct emit *e, const struct uop *u)
 
 static bool mulx(struct emit *e, const struct uop *u)
 {
-    unsigned high = jit_home[u->dst], low = jit_home[u->b];
+    unsigned high = e->home[u->dst], low = e->home[u->b];
     if (!bmi_ok(e, u, FEAT_BMI2) || !plain(u->b))
         return false;
     e_write(e, u->dst);
@@ -336,7 +336,7 @@ static bool mulx(struct emit *e, const struct uop *u)
 
 static bool adx(struct emit *e, const struct uop *u)
 {
-    unsigned d = jit_home[u->dst], to = d == J_NONE ? J_X0 : d;
+    unsigned d = e->home[u->dst], to = d == J_NONE ? J_X0 : d;
     if (!bmi_ok(e, u, FEAT_ADX))
         return false;
     e_flags_in(e);

@@ -302,13 +302,13 @@ static void perform(struct emit *e, const struct uop *u, const struct form *f, s
     unsigned reg = f->reg, rm = f->memory ? X_NONE : f->rm, dst = f->gpr_write ? u->dst : X_NONE;
     unsigned host = X_NONE;
     if (dst != X_NONE)
-        host = jit_home[dst] != J_NONE ? jit_home[dst] : J_X0;
+        host = e->home[dst] != J_NONE ? e->home[dst] : J_X0;
     if (f->gpr_reg)
         reg = f->gpr_write ? host : e_use(e, reg, J_X0);
     if (f->gpr_rm)
         rm = f->gpr_write ? host : e_use(e, rm, J_X0);
     encode(&e->a, f, reg, rm, at);
-    if (host != X_NONE && jit_home[dst] == J_NONE)
+    if (host != X_NONE && e->home[dst] == J_NONE)
         x_store(&e->a, 8, e_slot(dst), host);
     if (f->row->flags_written)
         e_flags_out(e, (struct flags_rec){0});
@@ -380,7 +380,9 @@ static void address(struct emit *e, const struct uop *u, unsigned size, bool wri
 /* After the slow path: the temporary has it. */
 static void in_temporary(struct emit *e, const struct uop *u)
 {
-    x_lea(&e->a, 8, J_X0, vreg(u->dst));
+    struct xmem m = vreg(u->dst);
+    x_load(&e->a, 8, J_X0, E_CPU(jit.self)); /* LEA knows no segment */
+    x_lea(&e->a, 8, J_X0, xm(J_X0, m.disp));
 }
 
 static void move(struct emit *e, unsigned size, bool store, bool vex, unsigned reg, struct xmem m)

@@ -20,6 +20,7 @@ enum x64_cond { XC_O, XC_NO, XC_B, XC_AE, XC_Z, XC_NZ, XC_BE, XC_A, XC_S, XC_NS,
                 XC_L, XC_GE, XC_LE, XC_G };
 /* clang-format on */
 #define X_NONE 0xffu
+#define X_GS   0xfeu /* as a base: the address is in segment GS */
 
 struct x64 {
     uint8_t *base;    /* writable view */
@@ -102,7 +103,7 @@ static inline void x_op(struct x64 *a, unsigned prefix, unsigned size, unsigned 
 static inline void x_modrm(struct x64 *a, unsigned reg, struct xmem m)
 {
     unsigned r = (reg & 7) << 3, base = m.base & 7, mod;
-    if (m.base == X_NONE) { /* [index * scale + disp32] or [disp32] */
+    if (m.base >= X_GS) { /* [index * scale + disp32] or [disp32] */
         x_u8(a, r | 4);
         x_u8(a, (unsigned)m.scale << 6 | (m.index == X_NONE ? 4u : m.index & 7u) << 3 | 5);
         x_u32(a, (uint32_t)m.disp);
@@ -132,7 +133,9 @@ static inline void x_rr_p(struct x64 *a, unsigned prefix, unsigned size, unsigne
 static inline void x_rm_p(struct x64 *a, unsigned prefix, unsigned size, unsigned op, unsigned reg,
                           struct xmem m)
 {
-    x_op(a, prefix, size, op, reg, m.index == X_NONE ? 0 : m.index, m.base == X_NONE ? 0 : m.base,
+    if (m.base == X_GS)
+        x_u8(a, 0x65);
+    x_op(a, prefix, size, op, reg, m.index == X_NONE ? 0 : m.index, m.base >= X_GS ? 0 : m.base,
          size == 1 && reg >= 4);
     x_modrm(a, reg, m);
 }
@@ -168,8 +171,10 @@ static inline void x_vex_rr(struct x64 *a, unsigned map, unsigned pp, unsigned w
 static inline void x_vex_rm(struct x64 *a, unsigned map, unsigned pp, unsigned w, unsigned l,
                             unsigned op, unsigned reg, unsigned vvvv, struct xmem m)
 {
+    if (m.base == X_GS)
+        x_u8(a, 0x65);
     x_vex(a, map, pp, w, l, op, reg, vvvv, m.index == X_NONE ? 0 : m.index,
-          m.base == X_NONE ? 0 : m.base);
+          m.base >= X_GS ? 0 : m.base);
     x_modrm(a, reg, m);
 }
 

@@ -75,7 +75,7 @@ static void thunk(struct x64 *a, uint64_t fn)
         x_op(a, 0, 4, 0x50 | (kept[i] & 7), 0, 0, kept[i], false);
     x_mov_rr(a, 8, J_X1, RSP);
     x_alu_ri(a, XA_AND, 8, RSP, -16);
-    x_mov_rr(a, 8, RDI, J_CTX);
+    x_load(a, 8, RDI, E_CPU(jit.self));
     x_mov_ri(a, RAX, fn);
     x_rr(a, 4, 0xff, 2, RAX);
     x_mov_rr(a, 8, RSP, J_X1);

@@ -1,13 +1,24 @@
 /* Memory for generated code: one piece of shared memory, mapped twice, so that no page is writable
  * and executable at once. */
+#include <asm/prctl.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "backend/codemem.h"
+
+#define FSGSBASE 2 /* in AT_HWCAP2: the kernel lets programs use WRGSBASE */
 
 static void unmap(struct codemem *m)
 {
     munmap(m->rw, m->size);
     munmap((void *)(uintptr_t)m->rx, m->size);
+}
+
+static void set_gs(const void *p)
+{
+    syscall(SYS_arch_prctl, ARCH_SET_GS, p);
 }
 
 bool codemem_host(struct codemem *m, size_t size)
@@ -22,7 +33,7 @@ bool codemem_host(struct codemem *m, size_t size)
         munmap(rx, size);
         rx = MAP_FAILED;
     }
-    *m = (struct codemem){rw, rx, size, unmap};
+    *m = (struct codemem){rw, rx, size, unmap, getauxval(AT_HWCAP2) & FSGSBASE ? NULL : set_gs};
     if (rx != MAP_FAILED)
         return true;
     if (rw != MAP_FAILED)

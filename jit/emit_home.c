@@ -1,0 +1,149 @@
+/* Homes for the block: which guest registers and temporaries that have none between blocks get a
+ * host register while a block runs.
+ *
+ * rbp and r13 are free for it. Beyond them, a register that is used often may borrow the home of
+ * one that the block does not use. What was moved is put back at the block's end (home_leave), and
+ * in the cold code of everything that leaves or calls C (home_store, home_load), so that the common
+ * code knows nothing of it. A temporary lives in one instruction and is never put back at the end,
+ * unless the recipe of the flags is made of it. */
+#include "jit/emit.h"
+
+#include "cpu/vec.h"
+
+#define OWN      2 /* uses of a register that make it worth a load and a store */
+#define BORROWED 6 /* … and the same for the owner */
+
+struct uses {
+    uint16_t n[R_COUNT];
+    uint32_t written;
+    bool helpers;
+};
+
+static void count(const struct emit *e, struct uses *x)
+{
+    *x = (struct uses){0};
+    for (unsigned i = 0; i < e->n; i++) {
+        const struct uop *u = &e->b->uops[i];
+        bool help = u->op >= UOP_HELP && u->op < UOP_RAISE, vec = help && u->seg == VEC_UOP;
+        x->helpers |= help && !vec;
+        x->written |= e_writes(u);
+        if (u->dst < R_COUNT)
+            x->n[u->dst]++;
+        if (u->a < R_COUNT)
+            x->n[u->a]++;
+        if (u->b < R_COUNT && u->b != u->a)
+            x->n[u->b]++;
+        if (vec) /* PCMPxSTRI's */
+            x->n[R_CX]++;
+    }
+}
+
+static bool homeless(unsigned r)
+{
+    return r < R_ZERO && jit_home[r] == J_NONE;
+}
+
+/* The homeless register that is used most. */
+static unsigned most_used(const struct uses *x)
+{
+    unsigned best = R_COUNT;
+    for (unsigned r = 0; r < R_ZERO; r++)
+        if (homeless(r) && x->n[r] && (best == R_COUNT || x->n[r] > x->n[best]))
+            best = r;
+    return best;
+}
+
+/* Somebody whose home can be had. */
+static unsigned lender(const struct uses *x)
+{
+    static const uint8_t order[] = {R_BX, R_9, R_8, R_SI, R_DI};
+    for (unsigned i = 0; i < sizeof order && !x->helpers; i++)
+        if (!x->n[order[i]])
+            return order[i];
+    return R_COUNT;
+}
+
+void home_plan(struct emit *e)
+{
+    static const uint8_t spare[] = {RBP, R13};
+    struct uses x;
+    unsigned r;
+    count(e, &x);
+    e->moves = 0;
+    memcpy(e->moved_home, jit_home, sizeof e->moved_home);
+    while (e->moves < MOVED && (r = most_used(&x)) != R_COUNT) {
+        bool temp = r >= R_T0, borrow = e->moves >= sizeof spare;
+        unsigned owner = borrow ? lender(&x) : R_COUNT;
+        if ((borrow && owner == R_COUNT) || (x.n[r] < OWN && !temp) || (borrow && x.n[r] < BORROWED))
+            break;
+        unsigned host = borrow ? jit_home[owner] : spare[e->moves];
+        e->moved[e->moves++] = (struct moved){.r = (uint8_t)r,
+                                              .host = (uint8_t)host,
+                                              .owner = (uint8_t)owner,
+                                              .written = temp || (x.written >> r & 1)};
+        e->moved_home[r] = (uint8_t)host;
+        x.n[r] = 0;
+        if (owner != R_COUNT) {
+            e->moved_home[owner] = J_NONE;
+            x.n[owner] = 1;
+        }
+    }
+}
+
+void home_at(struct emit *e, bool settled)
+{
+    e->settled = settled;
+    memcpy(e->home, settled ? jit_home : e->moved_home, sizeof e->home);
+}
+
+void home_load(struct emit *e)
+{
+    for (unsigned i = 0; i < e->moves && !e->settled; i++)
+        x_load(&e->a, 8, e->moved[i].host, e_slot(e->moved[i].r));
+}
+
+void home_store(struct emit *e)
+{
+    for (unsigned i = 0; i < e->moves && !e->settled; i++) {
+        const struct moved *m = &e->moved[i];
+        if (m->written)
+            x_store(&e->a, 8, e_slot(m->r), m->host);
+        if (m->owner != R_COUNT)
+            x_load(&e->a, 8, m->host, e_slot(m->owner));
+    }
+}
+
+void home_enter(struct emit *e)
+{
+    for (unsigned i = 0; i < e->moves; i++) {
+        const struct moved *m = &e->moved[i];
+        if (m->owner != R_COUNT)
+            x_store(&e->a, 8, e_slot(m->owner), m->host);
+        if (m->r < R_T0)
+            x_load(&e->a, 8, m->host, e_slot(m->r));
+    }
+    home_at(e, false);
+}
+
+void home_leave(struct emit *e)
+{
+    struct flags_rec *rec = &e->fl.rec;
+    const struct uop *end = &e->b->uops[e->i];
+    if (e->settled)
+        return;
+    if (!e->fl.mem && rec->kind) {
+        if (rec->a >= R_T0 && rec->a < R_ZERO && e->home[rec->a] != J_NONE)
+            rec->a = (uint8_t)e_keep(e, R_K0, rec->a);
+        if (!rec->imm && rec->b >= R_T0 && rec->b < R_ZERO && e->home[rec->b] != J_NONE)
+            rec->b = (uint8_t)e_keep(e, R_K1, rec->b);
+    }
+    for (unsigned i = 0; i < e->moves; i++) {
+        const struct moved *m = &e->moved[i];
+        if (m->written && (m->r < R_T0 || end->a == m->r))
+            x_store(&e->a, 8, e_slot(m->r), m->host);
+        if (m->owner != R_COUNT)
+            x_load(&e->a, 8, m->host, e_slot(m->owner));
+    }
+    e->before = e->fl;
+    home_at(e, true);
+}
