@@ -445,6 +445,14 @@ static uint32_t wide_stub(struct emit *e, const struct stub *s)
     return at;
 }
 
+bool e_reloads(const struct emit *e, const struct uop *u)
+{
+    const struct uop *l = u - 1;
+    return u->op >= UOP_JMP_R && u->op < UOP_EXIT && l >= e->b->uops && l->insn == u->insn &&
+           in(l->op, UOP_LD, UOP_ST8_B64) && l->dst == u->a &&
+           (l == e->b->uops || l[-1].insn != l->insn);
+}
+
 static void emit_stub(struct emit *e, const struct stub *s)
 {
     uint32_t at;
@@ -464,8 +472,9 @@ static void emit_stub(struct emit *e, const struct stub *s)
             : s->kind == STUB_HELP     ? e_site(e, jit_help, JIT_EXIT_FAULT, s->u, insns(e))
             : s->kind == STUB_FLAGS    ? e_site(e, jit_flags, JIT_EXIT_FAULT, s->u, insns(e))
             : s->kind == STUB_INDIRECT ? e_site(e, NULL, JIT_EXIT_INDIRECT, s->u, 0)
-            : s->kind == STUB_ENTRY    ? e_site(e, NULL, JIT_EXIT_ENTRY, s->u, insns(e))
-                                       : e_site(e, NULL, JIT_EXIT_RESUME, s->u, insns(e));
+            : s->kind == STUB_ENTRY
+                ? e_site(e, NULL, JIT_EXIT_ENTRY, s->u, insns(e))
+                : e_site(e, NULL, JIT_EXIT_RESUME, s->u - e_reloads(e, s->u), insns(e));
         at = e->a.at;
         if (s->save)
             e_flags_to_memory(e);

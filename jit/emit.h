@@ -195,7 +195,7 @@ struct emit {
     unsigned i, n, skip;           /* number of the uop, of uops, of uops done in advance */
     unsigned ctx;                  /* the TLB's set */
     struct flags_where fl, before; /* now, and at the uop's beginning */
-    uint8_t home[R_COUNT]; /* host register of each enum reg, or J_NONE */
+    uint8_t home[R_COUNT];         /* host register of each enum reg, or J_NONE */
     uint8_t moved_home[R_COUNT];
     struct moved moved[MOVED];
     unsigned moves;
@@ -303,6 +303,9 @@ struct stub *e_stub(struct emit *e, enum stub_kind kind, const struct uop *u);
 void e_stub_jcc(struct emit *e, struct stub *s, enum x64_cond cond);
 void e_stub_jmp(struct emit *e, struct stub *s);
 void e_call_helper(struct emit *e, const struct uop *u);
+/* Does the jump or call u through a register only follow the load of it? Then the interpreter can
+ * begin with that. */
+bool e_reloads(const struct emit *e, const struct uop *u);
 /* All of the access by interp_access(). */
 void e_call_access(struct emit *e, const struct uop *u);
 /* The rest of the block is interpreted, from u on. */

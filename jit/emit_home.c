@@ -74,7 +74,8 @@ void home_plan(struct emit *e)
     while (e->moves < MOVED && (r = most_used(&x)) != R_COUNT) {
         bool temp = r >= R_T0, borrow = e->moves >= sizeof spare;
         unsigned owner = borrow ? lender(&x) : R_COUNT;
-        if ((borrow && owner == R_COUNT) || (x.n[r] < OWN && !temp) || (borrow && x.n[r] < BORROWED))
+        if ((borrow && owner == R_COUNT) || (x.n[r] < OWN && !temp) ||
+            (borrow && x.n[r] < BORROWED))
             break;
         unsigned host = borrow ? jit_home[owner] : spare[e->moves];
         e->moved[e->moves++] = (struct moved){.r = (uint8_t)r,
@@ -125,6 +126,12 @@ void home_enter(struct emit *e)
     home_at(e, false);
 }
 
+/* Uses its register when homes are back. */
+static bool jumps_if(unsigned op)
+{
+    return op == UOP_JZ || op == UOP_JNZ;
+}
+
 void home_leave(struct emit *e)
 {
     struct flags_rec *rec = &e->fl.rec;
@@ -139,7 +146,7 @@ void home_leave(struct emit *e)
     }
     for (unsigned i = 0; i < e->moves; i++) {
         const struct moved *m = &e->moved[i];
-        if (m->written && (m->r < R_T0 || end->a == m->r))
+        if (m->written && (m->r < R_T0 || (end->a == m->r && jumps_if(end->op))))
             x_store(&e->a, 8, e_slot(m->r), m->host);
         if (m->owner != R_COUNT)
             x_load(&e->a, 8, m->host, e_slot(m->owner));

@@ -397,13 +397,19 @@ bool emit_call(struct emit *e, const struct uop *u)
     return true;
 }
 
+/* At the end of a block from which an indirect jump leads. */
+static void leave_pinned(struct emit *e)
+{
+    e_flags_pin(e);
+    home_leave(e);
+    e->before = e->fl;
+    e->fl.host = e->before.host = false;
+}
+
 bool emit_ret(struct emit *e, const struct uop *u)
 {
     unsigned size = u->op == UOP_RET64 ? 8 : 4;
-    home_leave(e);
-    e_flags_pin(e);
-    e->before = e->fl;
-    e_clobber(e);
+    leave_pinned(e);
     struct stub *miss = e_stub(e, STUB_RESUME, u);
     struct xmem m = stack_at(e, u, 0, size, false);
     if (e->access)
@@ -420,25 +426,22 @@ bool emit_indirect(struct emit *e, const struct uop *u)
     unsigned size = u->op == UOP_CALLR64 ? 8 : u->op == UOP_CALLR32 ? 4 : u->size;
     if (size == 2 || (u->op == UOP_JMP_R && u->aux))
         return false;
-    home_leave(e);
     e_flags_pin(e);
-    e->before = e->fl;
-    e_clobber(e);
+    x_mov_rr(&e->a, size, J_X0, e_use(e, u->a, J_X0));
+    if (u->a >= R_T0 && u->a < R_ZERO && !e_reloads(e, u))
+        x_store(&e->a, 8, e_slot(u->a), e_use(e, u->a, J_X1)); /* for the interpreter */
+    leave_pinned(e);
     struct stub *miss = e_stub(e, STUB_RESUME, u);
     if (u->op == UOP_JMP_R) {
-        x_mov_rr(&e->a, size, J_X0, e_use(e, u->a, J_X0));
         dispatch(e, miss, 0, 0);
         return true;
     }
     if (size == 8) { /* must be seen to be canonical before the push */
-        e_get(e, J_X0, u->a);
         x_mov_rr(&e->a, 8, J_X1, J_X0);
         x_shift_ri(&e->a, XS_SHL, 8, J_X1, 16);
         x_shift_ri(&e->a, XS_SAR, 8, J_X1, 16);
         x_alu_rr(&e->a, XA_CMP, 8, J_X1, J_X0);
         e_stub_jcc(e, miss, XC_NZ);
-    } else {
-        x_mov_rr(&e->a, 4, J_X0, e_use(e, u->a, J_X0));
     }
     x_store(&e->a, 8, E_CPU(jit.scratch), J_X0);
     push_return(e, u, size);
@@ -451,10 +454,7 @@ bool emit_indirect(struct emit *e, const struct uop *u)
 /* To next_rip, which a helper has set; or else behind the block. */
 bool emit_exit(struct emit *e, const struct uop *u)
 {
-    home_leave(e);
-    e_flags_pin(e);
-    e->before = e->fl;
-    e_clobber(e);
+    leave_pinned(e);
     if (u->aux) {
         int32_t off = (int32_t)((e->b->paddr & (PAGE_SIZE - 1)) + u->next);
         x_load(&e->a, 8, J_X0, E_CPU(jit.page));
