@@ -1,7 +1,8 @@
 /* `ishi disasm`: a file's bytes as instructions.
  *
  * An ELF file's executable segments are taken at their addresses, in the mode of its machine; any
- * other file is raw bytes at --base. Bytes that are no instruction are shown one by one. */
+ * other file is raw bytes at --base. Bytes that are no instruction are shown one by one. --jit
+ * shows one block, and what the JIT makes of it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,16 +25,6 @@ struct request {
     bool has_jit;
 };
 
-static bool list_block(const uint8_t *p, uint64_t n, uint64_t address, enum isa_mode mode)
-{
-    uint64_t rest = PAGE_SIZE - address % PAGE_SIZE;
-    struct err e;
-    if (jit_print(stdout, p, n < rest ? n : rest, address, mode, &e))
-        return true;
-    fprintf(stderr, "ishi: %s\n", e.text);
-    return false;
-}
-
 static void print_code(const uint8_t *p, uint64_t n, uint64_t address, enum isa_mode mode)
 {
     while (n) {
@@ -54,11 +45,31 @@ static void print_code(const uint8_t *p, uint64_t n, uint64_t address, enum isa_
     }
 }
 
+/* Bytes that stand at `address`: their instructions, or the block that is asked for. */
+static bool print_piece(const struct request *q, const uint8_t *p, uint64_t n, uint64_t address,
+                        enum isa_mode mode)
+{
+    struct err e;
+    if (!q->has_jit) {
+        print_code(p, n, address, mode);
+        return true;
+    }
+    uint64_t skip = q->jit - address, page = PAGE_SIZE - q->jit % PAGE_SIZE;
+    if (skip >= n)
+        return false;
+    if (!jit_print(stdout, p + skip, min_u64(n - skip, page), q->jit, mode, &e)) {
+        fprintf(stderr, "ishi: %s\n", e.text);
+        return false;
+    }
+    return true;
+}
+
 /* Executable segments of a file that may lie: elf_open() checked the headers, not where segments
  * are. */
-static void print_elf(const struct elf *f, const struct request *q)
+static bool print_elf(const struct elf *f, const struct request *q)
 {
     enum isa_mode mode = f->machine == ELF_X86_64 ? ISA_64 : ISA_32;
+    bool any = false;
     if (q->has_mode)
         mode = q->mode;
     for (unsigned i = 0; i < f->phnum; i++) {
@@ -66,12 +77,9 @@ static void print_elf(const struct elf *f, const struct request *q)
         if (s.type != ELF_LOAD || !(s.flags & ELF_X) || s.offset >= f->size)
             continue;
         uint64_t n = s.filesz < f->size - s.offset ? s.filesz : f->size - s.offset;
-        if (q->has_jit && q->jit - s.vaddr < n)
-            list_block(f->bytes + s.offset + (q->jit - s.vaddr), n - (q->jit - s.vaddr), q->jit,
-                       mode);
-        else if (!q->has_jit)
-            print_code(f->bytes + s.offset, n, s.vaddr, mode);
+        any |= print_piece(q, f->bytes + s.offset, n, s.vaddr, mode);
     }
+    return any || !q->has_jit;
 }
 
 static int usage(bool asked)
@@ -135,16 +143,13 @@ int command_disasm(int argc, char **argv)
         fprintf(stderr, "ishi: %s\n", e.text);
         return STATUS_BAD;
     }
+    bool done = !q.has_jit;
     if (!q.offset && !q.base && elf_open(&f, bytes, size, &e)) {
-        print_elf(&f, &q);
+        done = print_elf(&f, &q);
     } else if (q.offset < size) {
         uint64_t n = size - q.offset < q.length ? size - q.offset : q.length;
-        uint64_t first = q.base + q.offset;
-        if (!q.has_jit)
-            print_code(bytes + q.offset, n, first, q.mode);
-        else if (q.jit - first < n)
-            list_block(bytes + q.offset + (q.jit - first), n - (q.jit - first), q.jit, q.mode);
+        done = print_piece(&q, bytes + q.offset, n, q.base + q.offset, q.mode);
     }
     free(bytes);
-    return STATUS_OK;
+    return done ? STATUS_OK : STATUS_BAD;
 }

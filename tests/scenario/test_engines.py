@@ -1,6 +1,7 @@
 """Engines as a person meets them: which one runs, why, and a change of them under a running guest."""
 import json
 import os
+import pathlib
 import re
 import resource
 import shutil
@@ -152,3 +153,18 @@ def test_no_memory_for_generated_code(guest):
     assert not re.search(r"takes jit", limited("probe").stdout)
     refused = limited("--engine", "jit", guest)
     assert refused.returncode == 2 and "no memory for generated code" in refused.stdout
+
+
+def test_names_for_perf(default_guest):
+    args = [ISHI, "--engine", "jit", "--perf", "--stop-after", "20000000",
+            default_guest / "vmlinuz"]
+    p = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    out = p.communicate(timeout=60)[0]
+    if "x86-64 hosts only" in out:
+        pytest.skip("no JIT on this host")
+    path = pathlib.Path(f"/tmp/perf-{p.pid}.map")
+    lines = [line.split() for line in path.read_text().splitlines()]
+    path.unlink()
+    assert len(lines) > 100
+    assert all(int(start, 16) and int(size, 16) for start, size, _ in lines)
+    assert all(name.startswith("kernel_") for _, _, name in lines)

@@ -40,6 +40,23 @@ def test_disassembly(tmp_path):
     assert "disasm" in ask("disasm", status=2)
 
 
+def test_code_that_the_jit_makes(tmp_path):
+    raw = tmp_path / "raw"
+    # push rax; mov rdx, [rsp+8]; add rdx, 5; mov [rsp+16], rdx; ret
+    raw.write_bytes(bytes.fromhex("50" "488b542408" "4883c205" "4889542410" "c3"))
+    text = ask("disasm", "--base", "0x401000", "--jit", "0x401000", raw)
+    if "x86-64 hosts only" in text:
+        pytest.skip("no JIT on this host")
+    lines = text.splitlines()
+    assert "5 instructions" in lines[0]
+    at = lines.index("401006  add rdx, 0x5")
+    assert lines[at + 1].split()[0].startswith("ADD_I")  # the uop, and then host code
+    assert "rdx" in lines[at + 2]
+    # one check for the whole stack frame, the other accesses go straight to memory
+    assert sum(line.split()[1:2] == ["ja"] for line in lines) == 1
+    assert "16-bit" in ask("disasm", "--mode", 16, "--jit", 0, raw, status=2)
+
+
 def test_counts(tmp_path):
     kernel = tmp_path / "boot"
     code = bytes.fromhex("b83412" "0fa2" "b000e6f4" "f4")  # mov, cpuid, mov, out, hlt
