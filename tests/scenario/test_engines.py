@@ -4,14 +4,16 @@ import os
 import pathlib
 import re
 import resource
+import shlex
 import shutil
 import subprocess
 import time
 
 import pytest
-from conftest import ISHI, ROOT
+from conftest import ISHI, ROOT, kernel
 
 PROMPT = r"\(ishi\) $"
+SHELL = r"ishi:[^\n]*[#] "
 KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 needs_kvm = pytest.mark.skipif(not KVM, reason="/dev/kvm can't be opened here")
 
@@ -44,6 +46,85 @@ def test_switch_under_load(ishi, guest):
     m.expect("nothing was disturbed")
     assert m.status() == 11
     assert rounds >= 10
+
+
+# What the guest does meanwhile, round after round: files on a disk through IDE and its DMA, memory by way of the page
+# cache, a timer, the other CPU. What differs, it says; a lost interrupt it does not survive, or its kernel tells of it.
+WORK = r"""
+mkdir -p /mnt; mke2fs -F /dev/sda >/dev/null 2>&1; mount -t ext2 /dev/sda /mnt || mount -t ext4 /dev/sda /mnt
+n=0
+while [ ! -f /tmp/enough ]; do
+  dd if=/dev/urandom of=/mnt/a bs=4k count=40 2>/dev/null; sum=$(md5sum </mnt/a); cp /mnt/a /mnt/b
+  cp /mnt/a /tmp/a & usleep 20000; sync; echo 3 >/proc/sys/vm/drop_caches; wait
+  for f in /mnt/a /mnt/b /tmp/a; do [ "$(md5sum <$f)" = "$sum" ] || echo DIFFERENT $f; done
+  n=$((n + 1))
+done
+umount /mnt; echo rounds: $n; dmesg | grep -E '[Ll]ost |exception Emask|nobody cared|lockup|BUG:|Oops|stalls|segfault|clocksource.*unstable' | sed s/^/KERNEL:/; echo done:
+"""
+
+
+@needs_kvm
+@pytest.mark.long
+@pytest.mark.parametrize("sched", ["parallel", "turns"])
+def test_switch_under_linux(ishi, sched, tmp_path):
+    """A hundred changes of engine, both ways, while Linux with two CPUs works on files."""
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"")
+    os.truncate(disk, 16 << 20)
+    m = ishi("--engine", "kvm", "--sched", sched, "--cpus", 2, "--mem", "256M", "--ide", disk,
+             *kernel("cloud-amd64", "console=ttyS0 quiet load=ata_piix,sd_mod,ext4"), timeout=600)
+    m.send("\x01c")
+    m.expect(PROMPT)
+    m.line("engine jit")  # half of the boot under the one, half under the other
+    m.expect(PROMPT)
+    m.send("\x01c")
+    m.expect("Welcome to ishi")
+    m.expect(SHELL)
+    for line in WORK.strip().splitlines():
+        m.line(f"echo {shlex.quote(line)} >>/tmp/work")
+        m.expect(SHELL)
+    m.line("sh /tmp/work & ")
+    m.expect(SHELL)
+    m.send("\x01c")
+    m.expect(PROMPT)
+    for n in range(100):
+        m.line(f"engine {('kvm', 'jit', 'kvm', 'interp')[n % 4]}")
+        m.expect(PROMPT)
+        time.sleep(0.1)
+    m.line("engine jit")
+    m.expect(PROMPT)
+    m.send("\x01c")
+    m.line("touch /tmp/enough; wait")
+    m.expect(r"rounds: (\d+)\r")
+    rounds = int(m.child.match[1])
+    m.expect("done:")
+    said = m.child.before
+    assert "DIFFERENT" not in said and "KERNEL:" not in said, said
+    assert rounds >= 3
+    m.line("poweroff")
+    assert m.status(120) == 0
+
+
+@needs_kvm
+def test_xv6_on_kvm(ishi, xv6):
+    """Two CPUs to a shell; usertests begins, and goes on under other engines."""
+    m = ishi("--engine", "kvm", "--cpus", 2, "--firmware", "none", "--ide", f"{xv6}/xv6.img,snapshot", "--ide",
+             f"{xv6}/fs.img,snapshot", timeout=180)
+    m.expect("cpu1: starting")
+    m.expect(r"\$ $")
+    assert "usertests" in m.run("ls", r"\$ $")
+    m.line("usertests")
+    m.expect("usertests starting")
+    for name in "jit", "kvm", "interp", "kvm":
+        time.sleep(0.3)
+        m.send("\x01c")
+        m.expect(PROMPT)
+        m.line(f"engine {name}")
+        m.expect(PROMPT)
+        m.send("\x01c")
+    m.expect("createdelete ok")
+    m.expect("linkunlink ok")
+    assert m.quit() == 0
 
 
 @needs_kvm
