@@ -215,6 +215,12 @@ static uint8_t *page_at(struct bus *b, uint64_t paddr, bool *writable, uint8_t *
     return b->ram + off;
 }
 
+bool bus_peek(struct bus *b, uint64_t paddr, uint8_t *v)
+{
+    struct region *r = find(b, BUS_MEM, paddr);
+    return r && r->ops && r->ops->peek && r->ops->peek(r->dev, paddr - r->base, v);
+}
+
 uint8_t *bus_page(struct bus *b, uint64_t paddr, bool *writable, uint8_t **flags)
 {
     return page_at(b, paddr & b->a20_mask, writable, flags);

@@ -35,6 +35,10 @@ struct region_ops {
     void (*write)(void *dev, uint64_t offset, unsigned size, uint64_t value);
     /* Bit mask of the sizes that are taken in one piece (1 | 2 | 4 | 8); 0 means 1 | 2 | 4. */
     unsigned sizes;
+    /* One byte of a device that is memory in all but name (a video window), without any effect of
+     * the read. NULL: reading may do something, so nobody but the guest may. False: nothing is
+     * there. */
+    bool (*peek)(void *dev, uint64_t offset, uint8_t *v);
 };
 
 struct region {
@@ -115,6 +119,10 @@ static inline uint8_t *bus_plain(const struct bus *b, uint64_t paddr)
  * crossing a page. A20 is applied. bus_write tells code_write about code pages. */
 uint64_t bus_read(struct bus *b, uint64_t paddr, unsigned size);
 void bus_write(struct bus *b, uint64_t paddr, unsigned size, uint64_t value);
+
+/* A byte of a device's memory for somebody who only looks: see region_ops.peek. A20 does not apply.
+ */
+bool bus_peek(struct bus *b, uint64_t paddr, uint8_t *v);
 
 /* A device's DMA, or a loader: RAM (and host-backed regions); A20 does not apply. Returns false if
  * some of the range is not memory; what is, is still done, and the rest reads as all ones. Any len,

@@ -97,6 +97,11 @@ static bool debugger_access(struct cpu *c, uint64_t la, unsigned n, bool write)
     return true;
 }
 
+bool debug_reads(struct cpu *c, uint64_t la, unsigned n)
+{
+    return LIKELY(!debug_watching(c)) || debugger_access(c, la, n, false);
+}
+
 bool debug_access(struct cpu *c, uint64_t la, unsigned n, bool write)
 {
     uint32_t met = 0;

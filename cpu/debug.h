@@ -36,6 +36,9 @@ unsigned debug_watches(const struct cpu *c, uint64_t la);
 /* Notes hits of an access of n bytes that is about to be done. False: EXC_RESTART, as the trap must
  * come right after this instruction and others share its block. */
 bool debug_access(struct cpu *c, uint64_t la, unsigned n, bool write);
+/* What is translated for writing is read, too: for a debugger's watchpoints that are for reads
+ * alone. */
+bool debug_reads(struct cpu *c, uint64_t la, unsigned n);
 
 /* The same for a port, by an instruction that ends its block. */
 void debug_port(struct cpu *c, uint16_t port, unsigned n);

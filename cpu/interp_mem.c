@@ -1,5 +1,6 @@
 /* Handlers of memory accesses and of the flat stack. The fast path is one compare against the
  * TLB entry's tag; all else goes to access_slow(), by uop. */
+#include "cpu/debug.h"
 #include "cpu/interp.h"
 #include "cpu/lift.h"
 
@@ -54,7 +55,8 @@ static NOINLINE bool rmw_slow(struct cpu *c, const struct uop *u)
 {
     uint64_t la, v;
     interp_mark(c, u);
-    if (!operand_la(c, u, u->size, ACC_WRITE, &la) || !mmu_load(c, la, u->size, ACC_WRITE, &v))
+    if (!operand_la(c, u, u->size, ACC_WRITE, &la) || !mmu_load(c, la, u->size, ACC_WRITE, &v) ||
+        !debug_reads(c, la, u->size))
         return false;
     const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, la);
     uint64_t off = la - e->write;

@@ -1,4 +1,5 @@
 #include "cpu/locked.h"
+#include "cpu/debug.h"
 
 #include "cpu/flags.h"
 #include "cpu/mem.h"
@@ -85,7 +86,7 @@ static bool find(struct cpu *c, uint64_t la, unsigned size, uintptr_t *host)
     if (c->tlb_ctx != TLB_USER_AC && !lin_probe(c, la, ACC_WRITE, size))
         return false;
     *host = straight(c, la, size);
-    return true;
+    return debug_reads(c, la, size);
 }
 
 static bool by_the_book(struct cpu *c, const struct uop *u, uint64_t la, bool carry, uint64_t *old)

@@ -144,6 +144,16 @@ static uint8_t read_byte(struct vga *v, uint32_t offset)
     return gc[GC_MODE] & 8 ? compare(v) : (uint8_t)(v->s.latch >> 8 * plane);
 }
 
+/* The latch is all that a read changes. */
+static bool window_peek(void *dev, uint64_t offset, uint8_t *value)
+{
+    struct vga *v = dev;
+    uint32_t latch = v->s.latch;
+    *value = read_byte(v, (uint32_t)offset);
+    v->s.latch = latch;
+    return true;
+}
+
 static uint64_t window_read(void *dev, uint64_t offset, unsigned size)
 {
     uint64_t value = 0;
@@ -158,4 +168,4 @@ static void window_write(void *dev, uint64_t offset, unsigned size, uint64_t val
         write_byte(dev, (uint32_t)offset + i, (uint8_t)(value >> 8 * i));
 }
 
-const struct region_ops vga_window_ops = {window_read, window_write, 1 | 2 | 4 | 8};
+const struct region_ops vga_window_ops = {window_read, window_write, 1 | 2 | 4 | 8, window_peek};

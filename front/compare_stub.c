@@ -22,6 +22,7 @@
 #define LATE        1000000 /* instructions that an interrupt waits at most for a good place */
 #define PROGRESS_NS 10000000000ull
 #define LAPIC_ID    0xfee00020 /* 0 for the only CPU, as is the other machine's memory there */
+#define PLACE_OLD   64         /* times that the other machine may come upon the place before */
 #define FRESH_AT    8192       /* from here on the window ends at the next new address */
 #define LONG_REPEAT 500        /* iterations of a string instruction that are not worth logging */
 
@@ -374,7 +375,7 @@ static bool is_good_place(struct cpu *c, uint64_t la)
     if (!wants_interrupt(c))
         return false;
     l->waiting = l->waiting ? l->waiting : c->s.icount;
-    return before <= (c->s.icount - l->waiting) / 256;
+    return before <= min_u64((c->s.icount - l->waiting) / 256, PLACE_OLD);
 }
 
 /* Where the engine is left in a free run. */

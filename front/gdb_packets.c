@@ -465,6 +465,16 @@ static void what_cont(struct gdb_remote *g, char *p)
     gdb_answer(g, "vCont;c;C;s;S;r");
 }
 
+/* Non-stop mode would let a debugger look at one CPU while the others run. Here all stop together,
+ * and gdb, which does not find the mode in qSupported, says so before it asks. */
+static void set_non_stop(struct gdb_remote *g, char *p)
+{
+    if (!strcmp(p, "0"))
+        ok(g);
+    else
+        gdb_answer(g, "E.ishi stops as a whole: there is no non-stop mode");
+}
+
 static void go_away(struct gdb_remote *g, char *p)
 {
     ok(g);
@@ -620,6 +630,7 @@ static const struct {
     {"v", nothing},
     {"qSupported", supported},
     {"QStartNoAckMode", no_ack},
+    {"QNonStop:", set_non_stop},
     {"qXfer:features:read:target.xml:", features},
     {"qAttached", attached},
     {"qC", thread_now},

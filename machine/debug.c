@@ -276,6 +276,15 @@ void debug_free(struct machine *m)
 
 /* Memory. */
 
+/* What lies in a device's memory, as far as reading it does nothing. */
+static size_t peek(struct bus *b, uint64_t paddr, uint8_t *buf, size_t n)
+{
+    size_t done = 0;
+    while (done < n && bus_peek(b, paddr + done, &buf[done]))
+        done++;
+    return done;
+}
+
 /* One page's part. */
 static size_t piece(struct machine *m, unsigned cpu, bool physical, uint64_t at, uint8_t *buf,
                     size_t n, bool write)
@@ -288,6 +297,8 @@ static size_t piece(struct machine *m, unsigned cpu, bool physical, uint64_t at,
     if (!physical && !mmu_peek_translate(machine_cpu(m, cpu), at, &paddr))
         return 0;
     host = bus_page(b, paddr, &writable, &flags);
+    if (!host && !write)
+        return peek(b, paddr, buf, n);
     if (!host || (write && !writable))
         return 0;
     if (!write)

@@ -88,8 +88,8 @@ void debug_resume(struct machine *m);
 bool debug_paused(const struct machine *m);
 
 /* Memory as the CPU sees it (linear: present paging, no rights checked) or by physical address.
- * RAM and ROM; a device's memory is not touched. Returns how many bytes could be had before the
- * first gap; writes change RAM only. */
+ * RAM, ROM, and video memory, whose reading does nothing (bus_peek()); other devices' memory is not
+ * touched. Returns how many bytes could be had before the first gap; writes change RAM only. */
 size_t debug_read(struct machine *m, unsigned cpu, bool physical, uint64_t at, void *buf, size_t n);
 size_t debug_write(struct machine *m, unsigned cpu, bool physical, uint64_t at, const void *buf,
                    size_t n);

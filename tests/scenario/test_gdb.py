@@ -199,8 +199,58 @@ def test_watchpoints(debug, modes):
     assert c.go() == f"T05rwatch:{counter:x};thread:01;" and value() == 3
     assert c.ask(f"z3,{counter:x},4") == "OK" and c.ask(f"Z4,{counter:x},1") == "OK"
     assert c.go() == f"T05awatch:{counter:x};thread:01;" and value() == 4
-    assert c.ask("Z2,1000,0") == "E22"
+    assert c.ask(f"z4,{counter:x},1") == "OK" and c.ask("Z2,1000,0") == "E22"
     assert c.ask("Z5,1000,1") == "E22"
+
+
+@pytest.mark.parametrize("engine", ["interp", "jit"])
+def test_a_read_watchpoint_sees_read_and_write(debug, tmp_path, engine):
+    """inc [500]; lock inc [500]; mov [500], ax: the first two read, too."""
+    c = debug(sector(tmp_path, bytes.fromhex("31c08ed8 ff060005 f0ff060005 a30005 ebf2")), "--engine", engine).client()
+    assert c.ask("Z3,500,2") == "OK"
+    for rip in [0x7c08, 0x7c0d, 0x7c08, 0x7c0d]:
+        assert c.go() == "T05rwatch:500;thread:01;"
+        assert c.reg("rip") == rip
+
+
+def test_memory_of_devices(debug, tmp_path):
+    """The VGA's text can be read; registers, whose reading may do something, can't."""
+    c = debug(sector(tmp_path, bytes.fromhex("b800b88ed8 c70600004107 90 ebfe"))).client()
+    c.ask("Z0,7c0b,1")
+    c.go()
+    assert c.ask("mb8000,4") == "41072007"
+    for registers in (0xfee00020, 0xfec00000, 0xfed00000):
+        assert c.ask(f"m{registers:x},4") == "E14"
+
+
+def test_non_stop_is_refused(debug, tmp_path):
+    c = debug(sector(tmp_path, b"\xeb\xfe")).client()
+    assert "QNonStop" not in c.ask("qSupported")
+    assert c.ask("QNonStop:0") == "OK"
+    assert c.ask("QNonStop:1").startswith("E.ishi stops as a whole")
+
+
+def test_detach_and_attach_again(debug, tmp_path):
+    """The machine goes on in between; what the first debugger set is gone."""
+    p = debug(sector(tmp_path, b"\x40\xeb\xfd"))
+    for _ in range(3):
+        c = p.client()
+        assert c.ask("Z0,7c00,1") == "OK"
+        assert c.go() == "T05swbreak:;thread:01;"
+        assert c.reg("rip") == 0x7c00
+        assert c.ask("D") == "OK"
+        time.sleep(0.1)
+
+
+def test_one_cpu_steps(debug, tmp_path):
+    """By vCont: one steps and the others stand still, or run."""
+    c = debug(sector(tmp_path, b"\x40\x40\x40\xeb\xfb"), "--cpus", 2).client()
+    ax = lambda: c.reg("rax") & 0xffff
+    start = ax()
+    for i in range(1, 4):
+        assert c.go("vCont;s:1") == "T05thread:01;" and ax() == start + i
+    assert c.go("vCont;s:1;c:2") == "T05thread:01;" and c.reg("rip") == 0x7c00
+    assert c.go("vCont;r7c00,7c03:1;c") == "T05thread:01;" and c.reg("rip") == 0x7c03  # a range
 
 
 def test_interrupt_detach_attach_kill(debug, modes):
