@@ -62,7 +62,7 @@ static bool push(struct cpu *c, unsigned size, uint64_t v)
 {
     void *top = flat_top(c, c->s.r[R_SP] - size, size, true);
     if (LIKELY(top != NULL)) {
-        memcpy(top, &v, size);
+        mem_put(top, size, v);
         c->s.r[R_SP] -= size;
         return true;
     }
@@ -78,8 +78,7 @@ static bool pop(struct cpu *c, unsigned size, uint64_t *v, uint64_t *sp)
 {
     const void *top = flat_top(c, c->s.r[R_SP], size, false);
     if (LIKELY(top != NULL)) {
-        *v = 0;
-        memcpy(v, top, size);
+        *v = mem_get(top, size);
         *sp = c->s.r[R_SP] + size;
         if (!cpu_64(c))
             *sp = (uint32_t)*sp;

@@ -3,6 +3,7 @@
  * Each works out the whole transfer with checks and memory accesses first; registers are written by
  * go() at the end. */
 #include "cpu/intr.h"
+#include "cpu/share.h"
 #include "cpu/sysop.h"
 #include "cpu/task.h"
 
@@ -470,6 +471,7 @@ static bool iret_protected(struct cpu *c, unsigned size)
 
 bool h_iret(struct cpu *c, const struct uop *u)
 {
+    cpu_fence(c);
     nmi_unblock(c); /* also by an IRET that faults (SDM 3A 6.7.1) */
     if (cpu_real(c))
         return iret_real(c, u->size, iret_mask(c, u->size));

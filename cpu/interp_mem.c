@@ -410,7 +410,7 @@ bool interp_access(struct cpu *c, const struct uop *u)
     case UOP_STW64:
         if (!c->rmw)
             return rmw_store_slow(c, u);
-        memcpy((char *)(uintptr_t)c->rmw, &R(u->a), u->size);
+        mem_put((char *)(uintptr_t)c->rmw, u->size, R(u->a));
         return true;
     default: break;
     }

@@ -40,6 +40,7 @@ lift_fn lift_mul;
 lift_fn lift_mulx;
 lift_fn lift_neg;
 lift_fn lift_nop;
+lift_fn lift_fence;
 lift_fn lift_not;
 lift_fn lift_pdep;
 lift_fn lift_pext;

@@ -25,6 +25,20 @@ unsigned lift_locked(struct lift *l, enum locked_op op, unsigned b, unsigned siz
     return old;
 }
 
+void lift_fence(struct lift *l)
+{
+    if (l->parallel)
+        lift_call_quiet(l, q_fence, 0, false);
+    else
+        lift_emit(l, UOP_NOP, R_ZERO, R_ZERO, R_ZERO, 0);
+}
+
+bool q_fence(struct cpu *c, const struct uop *u)
+{
+    cpu_fence(c);
+    return true;
+}
+
 /* What is stored instead of `old`. */
 static uint64_t changed(const struct cpu *c, const struct uop *u, uint64_t old, bool carry)
 {

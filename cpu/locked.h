@@ -31,6 +31,9 @@ bool lift_is_locked(const struct lift *l, bool always);
  * the old value, zero-extended. */
 unsigned lift_locked(struct lift *l, enum locked_op op, unsigned b, unsigned size);
 
+/* MFENCE: nothing but where CPUs run side by side. */
+void lift_fence(struct lift *l);
+bool q_fence(struct cpu *c, const struct uop *u);
 /* r[dst] = what is at seg:r[a] of `size` bytes, which is changed by enum locked_op imm with r[b].
  */
 bool h_locked(struct cpu *c, const struct uop *u);

@@ -24,14 +24,49 @@ bool lin_load_bytes(struct cpu *c, uint64_t la, unsigned acc, void *buf, unsigne
 bool lin_store_bytes(struct cpu *c, uint64_t la, unsigned acc, const void *buf, unsigned n);
 bool lin_probe(struct cpu *c, uint64_t la, unsigned acc, unsigned n);
 
+/* Host memory that is the guest's: one access of 1, 2, 4 or 8 bytes, which other CPUs see whole
+ * where it is aligned (SDM 3A 8.1.1). The C library's memcpy() with a size that varies may write a
+ * byte twice. */
+static inline uint64_t mem_get(const void *p, unsigned size)
+{
+    switch (size) {
+    case 1: return *(const uint8_t *)p;
+    case 2: return get_le16(p);
+    case 4: return get_le32(p);
+    default: return get_le64(p);
+    }
+}
+
+static inline void mem_put(void *p, unsigned size, uint64_t v)
+{
+    switch (size) {
+    case 1: *(uint8_t *)p = (uint8_t)v; break;
+    case 2: put_le16(p, (uint16_t)v); break;
+    case 4: put_le32(p, (uint32_t)v); break;
+    default: put_le64(p, v);
+    }
+}
+
+/* n bytes, one of which is; those of a scalar's size at once. */
+static inline void mem_copy(void *to, const void *from, unsigned n)
+{
+    if (n == 8)
+        memcpy(to, from, 8);
+    else if (n == 4)
+        memcpy(to, from, 4);
+    else if (n == 16)
+        memcpy(to, from, 16);
+    else
+        memcpy(to, from, n);
+}
+
 /* Linear accesses with the CPU's present rights. */
 static inline bool lin_load(struct cpu *c, uint64_t la, unsigned size, uint64_t *v)
 {
     const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, la);
     uint64_t off = la - e->read;
     if (LIKELY(off <= PAGE_SIZE - size)) {
-        *v = 0;
-        memcpy(v, (const void *)(e->host + off), size);
+        *v = mem_get((const void *)(e->host + off), size);
         return true;
     }
     return mmu_load(c, la, size, ACC_READ, v);
@@ -42,7 +77,7 @@ static inline bool lin_store(struct cpu *c, uint64_t la, unsigned size, uint64_t
     const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, la);
     uint64_t off = la - e->write;
     if (LIKELY(off <= PAGE_SIZE - size)) {
-        memcpy((void *)(e->host + off), &v, size);
+        mem_put((void *)(e->host + off), size, v);
         return true;
     }
     return mmu_store(c, la, size, ACC_WRITE, v);

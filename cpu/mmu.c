@@ -108,34 +108,53 @@ static bool page_fault(struct cpu *c, uint64_t la, const struct walk *w, unsigne
     return false;
 }
 
-/* Or's bits into a paging-structure entry, atomically where it is RAM. */
-static void mark(struct cpu *c, const struct walk_step *s, uint32_t bits)
+/* Puts v where an entry was, if it still is. */
+static bool replace_entry(uint8_t *host, const struct walk_step *s, uint64_t v)
+{
+    uint64_t old64 = s->value;
+    uint32_t old32 = (uint32_t)s->value;
+    if (s->size == 4)
+        return __atomic_compare_exchange_n((uint32_t *)(void *)host, &old32, (uint32_t)v, false,
+                                           __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    return __atomic_compare_exchange_n((uint64_t *)(void *)host, &old64, v, false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
+}
+
+/* Or's bits into a paging-structure entry. False: another CPU changed it since it was read, and the
+ * walk must be made again (SDM 3A 8.1.2.1: such updates are locked). */
+static bool mark(struct cpu *c, const struct walk_step *s, uint32_t bits)
 {
     bool writable;
     uint8_t *flags, *host;
     if (s->addr == ~0ull || (s->value & bits) == bits)
-        return;
+        return true;
     host = bus_page(c->bus, s->addr, &writable, &flags);
     if (!host || !writable) {
+        cpu_lock(c);
         bus_write(c->bus, s->addr, s->size, s->value | bits);
-        return;
+        cpu_unlock(c);
+        return true;
     }
-    __atomic_fetch_or((uint32_t *)(host + (s->addr & (PAGE_SIZE - 1))), bits, __ATOMIC_SEQ_CST);
+    if (!replace_entry(host + (s->addr & (PAGE_SIZE - 1)), s, s->value | bits))
+        return false;
     if (!flags)
-        return;
+        return true;
     if ((*flags & PAGE_CODE) && c->bus->code_write) {
         cpu_lock(c);
         c->bus->code_write(c->bus->opaque, s->addr & c->bus->a20_mask, s->size);
         cpu_unlock(c);
     }
     bus_mark(flags, PAGE_DIRTY);
+    return true;
 }
 
-static void mark_all(struct cpu *c, struct walk *w, bool write)
+static bool mark_all(struct cpu *c, struct walk *w, bool write)
 {
     for (unsigned i = 0; i < w->steps; i++)
-        mark(c, &w->step[i], i + 1 == w->steps && write ? 0x60 : 0x20);
+        if (!mark(c, &w->step[i], i + 1 == w->steps && write ? 0x60 : 0x20))
+            return false;
     w->dirty = w->dirty || write;
+    return true;
 }
 
 /* The local APIC's page is inside the processor: it never reaches the bus. */
@@ -181,15 +200,17 @@ static bool page_get(struct cpu *c, uint64_t la, unsigned acc, struct page *p)
 {
     unsigned ctx = ctx_of(c, acc), kind = acc & 3;
     struct walk w;
-    walk(c, la, &w);
-    if (w.result != WALK_OK || !allowed(c, &w, ctx, kind))
-        return page_fault(c, la, &w, ctx, kind);
-    page_of(c, w.paddr, p);
-    bool card = alone_rom(c, w.paddr) && p->host && !p->flags;
-    if ((!p->host || card || (kind == ACC_WRITE && !p->writable)) &&
-        !alone_same(c, w.paddr | (la & (PAGE_SIZE - 1)), kind == ACC_READ) && !alone_device(c))
-        return false; /* before accessed and dirty bits */
-    mark_all(c, &w, kind == ACC_WRITE);
+    bool card;
+    do {
+        walk(c, la, &w);
+        if (w.result != WALK_OK || !allowed(c, &w, ctx, kind))
+            return page_fault(c, la, &w, ctx, kind);
+        page_of(c, w.paddr, p);
+        card = alone_rom(c, w.paddr) && p->host && !p->flags;
+        if ((!p->host || card || (kind == ACC_WRITE && !p->writable)) &&
+            !alone_same(c, w.paddr | (la & (PAGE_SIZE - 1)), kind == ACC_READ) && !alone_device(c))
+            return false; /* before accessed and dirty bits */
+    } while (!mark_all(c, &w, kind == ACC_WRITE));
     if (!p->host || card)
         return true;
     if (kind == ACC_WRITE && p->writable && p->flags)
@@ -243,8 +264,14 @@ static uint64_t device_read(struct cpu *c, const struct page *p, unsigned offset
  * CPU's number all the time. */
 static bool apic_read(struct cpu *c, uint64_t la, unsigned size, uint64_t *v)
 {
-    uint64_t got;
-    if (!c->apic.mmio_peek(c->apic.apic, la & (PAGE_SIZE - 1), size, &got))
+    uint64_t got, offset = la & (PAGE_SIZE - 1);
+    bool others = offset != 0x20; /* the ID is nobody else's business */
+    if (others)
+        cpu_lock(c);
+    bool ok = c->apic.mmio_peek(c->apic.apic, offset, size, &got);
+    if (others)
+        cpu_unlock(c);
+    if (!ok)
         return false;
     *v = size < 4 ? got & (BIT(8 * size) - 1) : got;
     return true;
@@ -287,7 +314,7 @@ static unsigned piece_of(unsigned n)
 static void page_read(struct cpu *c, const struct page *p, unsigned offset, uint8_t *to, unsigned n)
 {
     if (p->host) {
-        memcpy(to, p->host + offset, n);
+        mem_copy(to, p->host + offset, n);
         return;
     }
     for (unsigned done = 0, size; done < n; done += size) {
@@ -301,7 +328,7 @@ static void page_write(struct cpu *c, const struct page *p, unsigned offset, con
                        unsigned n)
 {
     if (p->host && p->writable) {
-        memcpy(p->host + offset, from, n);
+        mem_copy(p->host + offset, from, n);
         return;
     }
     for (unsigned done = 0, size; done < n; done += size) {
@@ -406,7 +433,7 @@ bool mmu_load(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t 
         if (!may_touch(c, &p))
             return false;
         if (p.host)
-            memcpy(&got, p.host + offset, size);
+            got = mem_get(p.host + offset, size);
         else
             got = device_read(c, &p, offset, size);
     } else if (!lin_load_bytes(c, la, acc, &got, size)) {
@@ -427,7 +454,7 @@ bool mmu_store(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t
     if (!page_get(c, la, acc, &p) || !may_store(c, &p, offset, size))
         return false;
     if (p.host && p.writable)
-        memcpy(p.host + offset, &v, size);
+        mem_put(p.host + offset, size, v);
     else
         device_write(c, &p, offset, size, v);
     store_done(c);
@@ -440,8 +467,7 @@ bool sys_load(struct cpu *c, uint64_t la, unsigned size, uint64_t *v)
     uint64_t off = la - e->read;
     if (off > PAGE_SIZE - size)
         return mmu_load(c, la, size, ACC_READ | ACC_SUPER, v);
-    *v = 0;
-    memcpy(v, (const void *)(e->host + off), size);
+    *v = mem_get((const void *)(e->host + off), size);
     return true;
 }
 
@@ -451,7 +477,7 @@ bool sys_store(struct cpu *c, uint64_t la, unsigned size, uint64_t v)
     uint64_t off = la - e->write;
     if (off > PAGE_SIZE - size)
         return mmu_store(c, la, size, ACC_WRITE | ACC_SUPER, v);
-    memcpy((void *)(e->host + off), &v, size);
+    mem_put((void *)(e->host + off), size, v);
     return true;
 }
 

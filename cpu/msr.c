@@ -338,6 +338,7 @@ bool h_wrmsr(struct cpu *c, const struct uop *u)
 {
     uint32_t n = (uint32_t)c->s.r[R_CX];
     uint64_t v = (uint32_t)c->s.r[R_AX] | c->s.r[R_DX] << 32;
+    cpu_fence(c);
     if (cpu_msr_write(c, n, v))
         return true;
     LOG(c->log, CPU, "cpu%u: write of %#llx to MSR %#x at %llx, which it does not take", c->index,

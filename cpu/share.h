@@ -53,6 +53,14 @@ static inline void share_still(const struct cpu *c)
         c->share->still(c->share->opaque);
 }
 
+/* Stores of this CPU are seen by all before it loads again; part of what serialises (SDM 3A 8.3).
+ */
+static inline void cpu_fence(const struct cpu *c)
+{
+    if (UNLIKELY(c->share))
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 /* Around engine->run(), with the lock held before and after. */
 void cpu_enter_guest(struct cpu *c);
 void cpu_leave_guest(struct cpu *c);

@@ -138,7 +138,7 @@ static void fill(char *p, uint64_t v, unsigned size, uint64_t n)
         memset(p, (int)(uint8_t)v, n);
     else
         for (uint64_t i = 0; i < n; i++)
-            memcpy(p + i * size, &v, size);
+            mem_put(p + i * size, size, v);
 }
 
 static void copy(char *d, const char *s, unsigned size, uint64_t n)
@@ -148,9 +148,7 @@ static void copy(char *d, const char *s, unsigned size, uint64_t n)
         return;
     }
     for (uint64_t i = 0; i < n; i++) { /* what was just written is read again */
-        uint64_t v;
-        memcpy(&v, s + i * size, size);
-        memcpy(d + i * size, &v, size);
+        mem_put(d + i * size, size, mem_get(s + i * size, size));
     }
 }
 

@@ -409,6 +409,7 @@ bool h_rdpmc(struct cpu *c, const struct uop *u)
 
 bool h_cpuid(struct cpu *c, const struct uop *u)
 {
+    cpu_fence(c);
     struct cpuid_regs v = cpuid_leaf(c, (uint32_t)c->s.r[R_AX], (uint32_t)c->s.r[R_CX]);
     c->s.r[R_AX] = v.r[0];
     c->s.r[R_BX] = v.r[1];

@@ -1,5 +1,7 @@
 #include "cpu/tlb.h"
 
+#include "cpu/share.h"
+
 _Static_assert(TLB_CTX_COUNT *TLB_SIZE <= 0x10000, "tlb.listed holds 16-bit numbers");
 
 static void clear(struct tlb *t, unsigned ctx, unsigned slot)
@@ -38,6 +40,7 @@ static void forget_code(struct cpu *c, unsigned level)
 static void flushed(struct cpu *c, bool user, bool super)
 {
     c->tlb->generation++;
+    cpu_fence(c); /* what flushes also serialises */
     if (super)
         forget_code(c, 0);
     if (user)

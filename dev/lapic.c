@@ -87,14 +87,15 @@ static bool software_enabled(const struct lapic *l)
 
 /* --- vectors --- */
 
+/* Changes are one at a time, but lapic_pending() may look at any moment (lapic.h). */
 static void set_bit(uint32_t *set, uint8_t v)
 {
-    set[v >> 5] |= 1u << (v & 31);
+    __atomic_store_n(&set[v >> 5], set[v >> 5] | 1u << (v & 31), __ATOMIC_RELAXED);
 }
 
 static void clear_bit(uint32_t *set, uint8_t v)
 {
-    set[v >> 5] &= ~(1u << (v & 31));
+    __atomic_store_n(&set[v >> 5], set[v >> 5] & ~(1u << (v & 31)), __ATOMIC_RELAXED);
 }
 
 static bool get_bit(const uint32_t *set, uint8_t v)
@@ -105,9 +106,11 @@ static bool get_bit(const uint32_t *set, uint8_t v)
 /* The highest vector in the set, or -1. */
 static int highest(const uint32_t *set)
 {
-    for (int i = 7; i >= 0; i--)
-        if (set[i])
-            return i * 32 + 31 - __builtin_clz(set[i]);
+    for (int i = 7; i >= 0; i--) {
+        uint32_t word = __atomic_load_n(&set[i], __ATOMIC_RELAXED);
+        if (word)
+            return i * 32 + 31 - __builtin_clz(word);
+    }
     return -1;
 }
 

@@ -112,6 +112,8 @@ bool apic_bus_msi(struct apic_bus *b, uint64_t addr, uint32_t data);
 /* The CPU's view; each fits the member of that name in struct cpu_apic, with a struct lapic as
  * apic. */
 int lapic_ack(void *apic);
+/* May be asked by the CPU's thread while others change the state: what it misses then comes as
+ * lapic_cpu.intr(). */
 bool lapic_pending(void *apic);
 /* lapic_mmio_read, if it changes nothing and can as well be done twice; else false. */
 bool lapic_mmio_peek(void *apic, uint64_t offset, unsigned size, uint64_t *v);

@@ -15,6 +15,7 @@ A check program's line "FAIL … [qemu: SECTION]" is a check that QEMU is known 
 import functools
 import os
 import pathlib
+import platform
 import re
 import shlex
 import shutil
@@ -125,6 +126,20 @@ def test_guest(program, engine):
         assert status == 11, text
     else:
         assert status == int((h["status"] or ["0"])[0]), text
+
+
+@pytest.mark.parametrize("engine", [e for e in ENGINES if e != "kvm"])
+@pytest.mark.parametrize("program", ["litmus", "apic"])
+def test_parallel(program, engine):
+    """Each CPU on a thread of the host: only what the memory model allows, and nothing is lost. Store buffering is to
+    be seen, but a host with one free processor shows none, so it is told and no more."""
+    if os.cpu_count() < 2 or platform.machine() != "x86_64":
+        pytest.skip("CPUs side by side need an x86-64 host with two processors")
+    args = [a for more in head(HERE / f"{program}.c")["args"] for a in shlex.split(more)]
+    status, text = run([ISHI, "--engine", engine, "--sched", "parallel", *args, OUT / f"{program}.elf"], 300)
+    judge(text, r"^$")
+    assert status == 11, text
+    print("\n".join(line for line in text.splitlines() if line.startswith("# ")))
 
 
 def results(program, engine):
