@@ -19,7 +19,7 @@
 #include "front/commands.h"
 #include "front/lockstep.h"
 
-#define LATE        1000000 /* instructions that an interrupt waits at most for a good place */
+#define LATE        8000000 /* instructions that an interrupt waits at most for a good place */
 #define PROGRESS_NS 10000000000ull
 #define LAPIC_ID    0xfee00020 /* 0 for the only CPU, as is the other machine's memory there */
 #define PLACE_OLD   64         /* times that the other machine may come upon the place before */
@@ -369,13 +369,14 @@ static bool is_good_place(struct cpu *c, uint64_t la)
 {
     struct lockstep *l = c->watcher;
     struct place *p = &l->place[(la ^ la >> PLACE_BITS) & ((1u << PLACE_BITS) - 1)];
-    if (p->la != la || p->met != l->met)
-        *p = (struct place){la, l->met, 0};
+    if (p->met != l->met) /* several addresses may share a count: it is not too small then */
+        *p = (struct place){l->met, 0};
     uint64_t before = p->count++;
     if (!wants_interrupt(c))
         return false;
     l->waiting = l->waiting ? l->waiting : c->s.icount;
-    return before <= min_u64((c->s.icount - l->waiting) / 256, PLACE_OLD);
+    uint64_t waits = c->s.icount - l->waiting;
+    return before <= (waits < LATE / 8 ? min_u64(waits / 256, PLACE_OLD) : waits / 2048);
 }
 
 /* Where the engine is left in a free run. */

@@ -49,7 +49,7 @@ struct polling {
 
 /* How often ishi was at an instruction since the last meeting. */
 struct place {
-    uint64_t la, met, count;
+    uint64_t met, count;
 };
 #define PLACE_BITS 14
 
