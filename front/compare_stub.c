@@ -376,7 +376,7 @@ static bool is_good_place(struct cpu *c, uint64_t la)
         return false;
     l->waiting = l->waiting ? l->waiting : c->s.icount;
     uint64_t waits = c->s.icount - l->waiting;
-    return before <= (waits < LATE / 8 ? min_u64(waits / 256, PLACE_OLD) : waits / 2048);
+    return before <= (waits < LATE / 8 ? min_u64(waits / 256, PLACE_OLD) : waits / 256);
 }
 
 /* Where the engine is left in a free run. */
