@@ -365,8 +365,12 @@ static void exit_stub(struct emit *e, const struct stub *s)
     x->site = e_site(e, NULL, JIT_EXIT_UNLINKED, u, 0);
     site = (struct jit_site *)(void *)(e->a.base + x->site);
     x->out = e->a.at;
+    if (x->loop)
+        x_alu_ri(&e->a, XA_ADD, 8, J_LEFT, insns(e));
     if (x->flags != EXIT_MEM)
         e_flags_pin(e);
+    home_store(e);
+    home_at(e, true);
     if (far) {
         int64_t delta = to & ~(int64_t)(PAGE_SIZE - 1);
         unsigned size = e->b->mask[s->which] == ~0ull ? 8 : 4;
@@ -585,6 +589,20 @@ static void describe(struct emit *e)
     }
 }
 
+bool e_quiet(const struct emit *e)
+{
+    for (unsigned i = 0; i < e->n; i++) {
+        const struct uop *u = &e->b->uops[i];
+        if (is_fused(u->op))
+            return true;
+        if (u->op >= UOP_LD || reads_flags(u))
+            return false;
+        if (kills_flags(u))
+            return true;
+    }
+    return false;
+}
+
 /* The block. */
 
 struct row {
@@ -695,6 +713,7 @@ bool emit_block(struct emit *e, struct block *b)
     x_alu_ri(&e->a, XA_SUB, 8, J_LEFT, b->insns);
     e_stub_jcc(e, entry, XC_L);
     home_enter(e);
+    e->loop = e->a.at;
     for (e->i = 0; e->i < e->n; e->i += 1 + e->skip) {
         e->skip = 0;
         e->at[e->i] = e->a.at;

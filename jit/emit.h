@@ -119,6 +119,7 @@ struct jit_exit {
     uint32_t site;
     uint32_t regs; /* guest registers in the recipe, as bits */
     uint8_t flags; /* enum exit_flags */
+    bool loop;     /* leads to the block's own beginning, behind its entry; `at` is a JGE */
 };
 /* How the flags are at an exit: in memory; there as a recipe; nowhere yet: `out` saves them. */
 enum exit_flags { EXIT_NONE, EXIT_MEM, EXIT_RECIPE, EXIT_SAVE };
@@ -199,7 +200,8 @@ struct emit {
     uint8_t moved_home[R_COUNT];
     struct moved moved[MOVED];
     unsigned moves;
-    bool settled; /* the block's end: homes are as between blocks */
+    uint32_t loop; /* where the block goes on from its own end, its homes kept */
+    bool settled;  /* the block's end: homes are as between blocks */
     bool need[BLOCK_UOPS + 1];
     uint32_t at[BLOCK_UOPS + 1]; /* where each uop's hot code begins, and where the last ends */
     struct stub stub[STUBS];
@@ -310,6 +312,8 @@ bool e_reloads(const struct emit *e, const struct uop *u);
 void e_call_access(struct emit *e, const struct uop *u);
 /* The rest of the block is interpreted, from u on. */
 void e_interpret(struct emit *e, const struct uop *u);
+/* Are flags set anew at the block's beginning before anybody can look at the old ones? */
+bool e_quiet(const struct emit *e);
 /* Puts the flags into memory, if they are not there. Destroys J_X0. */
 void e_flags_to_memory(struct emit *e);
 /* The same for whoever expects that nobody reads them: by value where they have a recipe, which is

@@ -280,6 +280,13 @@ static bool recipe_fits(const struct flags_rec *r)
     return r->kind && r->kind != REC_REDO && (!r->imm || (r->v >= -(1 << 13) && r->v < 1 << 13));
 }
 
+/* As flags.h says. */
+static int32_t recipe_code(const struct flags_rec *r)
+{
+    uint32_t src = r->imm ? (uint32_t)BIT(17) | (uint32_t)r->v << 18 : (uint32_t)r->b << 18;
+    return (int32_t)(r->lg | CC_RECIPE | (uint32_t)r->kind << 9 | (uint32_t)r->a << 12 | src);
+}
+
 /* The flags as exits want them: in memory, or noted there as a recipe, or nowhere. */
 static enum exit_flags settle(struct emit *e)
 {
@@ -288,9 +295,7 @@ static enum exit_flags settle(struct emit *e)
         return EXIT_MEM;
     if (!recipe_fits(r))
         return EXIT_SAVE;
-    uint32_t v = r->lg | CC_RECIPE | (uint32_t)r->kind << 9 | (uint32_t)r->a << 12 |
-                 (r->imm ? BIT(17) | (uint32_t)r->v << 18 : (uint32_t)r->b << 18);
-    x_store_i(&e->a, 8, E_CPU(s.cc_op), (int32_t)v);
+    x_store_i(&e->a, 8, E_CPU(s.cc_op), recipe_code(r));
     return EXIT_RECIPE;
 }
 
@@ -314,8 +319,35 @@ static void leave_to(struct emit *e, const struct uop *u, unsigned which, unsign
     x->at = s->jump[0];
 }
 
+/* A block that goes on at its own beginning stays inside: homes are kept, and flags only noted if
+ * somebody may look at them. False: nothing was emitted. */
+static bool loop(struct emit *e, const struct uop *u, unsigned cond)
+{
+    struct jit_exit *x = &e->jb->exit[1];
+    const struct flags_rec *r = &e->fl.rec;
+    uint32_t regs = r->kind ? (uint32_t)(BIT(r->a) | (r->imm ? 0 : BIT(r->b))) : 0;
+    bool note = !e->fl.mem && !e_quiet(e);
+    if (u->imm2 || e->b->paddr2 != ~0ull || !(e->fl.mem || r->kind))
+        return false;
+    if (note && !(recipe_fits(r) && e->jb->kills && !(e->jb->writes & regs)))
+        return false;
+    if (note)
+        x_store_i(&e->a, 8, E_CPU(s.cc_op), recipe_code(r));
+    if (cond != ALWAYS)
+        leave_to(e, u, 0, cond ^ 1, EXIT_SAVE);
+    e->fl.host = false;
+    x_alu_ri(&e->a, XA_SUB, 8, J_LEFT, e->b->insns);
+    uint32_t back = x_jcc(&e->a, XC_GE, e->loop);
+    leave_to(e, u, 1, ALWAYS, EXIT_SAVE);
+    x->at = back;
+    x->loop = true;
+    return true;
+}
+
 bool emit_jump(struct emit *e, const struct uop *u)
 {
+    if (loop(e, u, ALWAYS))
+        return true;
     home_leave(e);
     leave_to(e, u, 1, ALWAYS, settle(e));
     return true;
@@ -323,6 +355,8 @@ bool emit_jump(struct emit *e, const struct uop *u)
 
 static bool branch(struct emit *e, const struct uop *u, unsigned cond)
 {
+    if (loop(e, u, cond))
+        return true;
     home_leave(e);
     enum exit_flags flags = settle(e);
     leave_to(e, u, 1, cond, flags);

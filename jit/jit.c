@@ -313,7 +313,7 @@ static void link_exit(struct jit *j, struct cpu *c, struct block *b)
     if (!from || !from->code || !b->code || from->key != b->key)
         return;
     const struct jit_exit *x = &from->jit->exit[which];
-    if (!x->at)
+    if (!x->at || x->loop)
         return;
     bool far = x->quick, quick = x->flags == EXIT_MEM;
     if (!far && b->paddr2 != ~0ull)
@@ -429,6 +429,8 @@ static bool compile(struct jit *j, struct block *b, uint64_t rip)
     }
     b->jit = e->jb;
     b->code = j->mem.rx + e->jb->entry;
+    if (b->jit->exit[1].loop)
+        blocks_note_link(b, 1, b); /* so that it ends when b is dropped */
     j->stats.compiled++;
     j->stats.uops += e->n;
     j->stats.bytes += e->a.at - a.at;
