@@ -364,13 +364,26 @@ static void exit_stub(struct emit *e, const struct stub *s)
     bool far = to < 0 || to > PAGE_SIZE - ISA_MAX_LEN || e->b->paddr2 != ~0ull;
     x->site = e_site(e, NULL, JIT_EXIT_UNLINKED, u, 0);
     site = (struct jit_site *)(void *)(e->a.base + x->site);
+    uint32_t skip = 0;
+    x->asked = e->a.at;
+    if (!x->loop && x->flags != EXIT_MEM && e->fl.rec.kind) {
+        struct flags_where before = e->fl;
+        e_flags_to_memory(e);
+        home_store(e);
+        skip = x_jmp(&e->a, e->a.at);
+        e->fl = before;
+    }
     x->out = e->a.at;
+    if (!skip)
+        x->asked = x->out;
     if (x->loop)
         x_alu_ri(&e->a, XA_ADD, 8, J_LEFT, insns(e));
     if (x->flags != EXIT_MEM)
         e_flags_pin(e);
     home_store(e);
     home_at(e, true);
+    if (skip && !e->a.full)
+        x_patch(e->a.base, skip, e->a.at);
     if (far) {
         int64_t delta = to & ~(int64_t)(PAGE_SIZE - 1);
         unsigned size = e->b->mask[s->which] == ~0ull ? 8 : 4;
@@ -575,6 +588,7 @@ static void describe(struct emit *e)
     uint32_t writes = 0;
     for (unsigned i = 0; i < e->n; i++) {
         const struct uop *u = &e->b->uops[i];
+        jb->asks = is_jcc(u->op) || uop_effect(u).reads;
         if (reads_flags(u) || (is_exit(u->op) && !is_fused(u->op)))
             return;
         if (observes(e, i)) {

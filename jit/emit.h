@@ -112,6 +112,7 @@ struct jit_site {
 /* One exit of a compiled block. Offsets in the code memory. */
 struct jit_exit {
     uint32_t at;    /* the displacement of the jump that takes it */
+    uint32_t asked; /* as `out`, for a block that reads the flags */
     uint32_t out;   /* where that goes when it is not linked, or must save the flags first */
     uint32_t quick; /* far: where it may go when they need no saving; near: 0, to the target */
     uint32_t tail;  /* the displacement of the jump at the end of `out` and `quick` */
@@ -130,6 +131,7 @@ struct jit_block {
     /* Sets all flags before it reads any; until then it may write `writes` while they can still be
      * looked at by a fault (`looks`). */
     bool kills, looks;
+    bool asks; /* reads flags before it sets all */
     uint32_t writes;
     struct jit_exit exit[2];
 };

@@ -329,7 +329,7 @@ static void link_exit(struct jit *j, struct cpu *c, struct block *b)
     if (far) /* unlinking took it away */
         ((struct jit_site *)(void *)(j->mem.rw + x->site))->stamp = c->jit.stamp;
     x_patch(j->mem.rw, x->tail, to);
-    x_patch(j->mem.rw, x->at, !quick ? x->out : far ? x->quick : to);
+    x_patch(j->mem.rw, x->at, !quick ? (b->jit->asks ? x->asked : x->out) : far ? x->quick : to);
     blocks_note_link(from, which, b);
     j->stats.links++;
 }
