@@ -514,9 +514,10 @@ static void discard(struct jit *j, struct block *b)
     b->runs = HOT / 2;
 }
 
-/* Windows that fail more often than this, a block is better without. */
-#define WIDE_FAILS 32
-#define WIDE_INSNS (WIDE_FAILS * 4096u)
+/* Windows that fail more often than this, a block is better without: the way out and back takes
+ * some 4 us. */
+#define WIDE_FAILS 16
+#define WIDE_INSNS (WIDE_FAILS * 50000u)
 
 static void wide_failed(struct jit *j, struct cpu *c, struct block *b)
 {
