@@ -48,8 +48,8 @@ UOPS(X)
 #else
 #define TAIL return
 #endif
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__wasm__) && \
-    !defined(ISHI_LOOP)
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
+    !defined(__wasm__) && !defined(ISHI_LOOP)
 #define ISHI_THREADED 1
 #define GO(next)                                 \
     do {                                         \

@@ -130,7 +130,8 @@ static inline __attribute__((always_inline)) enum engine_exit run(struct cpu *c,
     c->limit = c->s.icount + budget;
     c->link_from = NULL;
     while (c->s.icount < c->limit) {
-        if ((c->request || c->s.activity != ACT_RUN) && !extra) {
+        if ((__atomic_load_n(&c->request, __ATOMIC_RELAXED) || c->s.activity != ACT_RUN) &&
+            !extra) {
             if (!attend(c, &why))
                 return why;
             c->link_from = NULL;
