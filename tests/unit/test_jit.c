@@ -130,6 +130,31 @@ static bool same_memory(const struct pc *a, const struct pc *b)
     return true;
 }
 
+/* Both from the same start, in rounds of various lengths. */
+static void compare(struct pc *interp, struct pc *jit, struct rng *r, uint8_t *ram, unsigned name)
+{
+    struct cpu *a = &interp->cpu, *b = &jit->cpu;
+    struct cpu_state start = a->s;
+    memcpy(ram, interp->ram, RAM_SIZE);
+    for (unsigned k = 0; k < ROUNDS; k++) {
+        uint64_t begin = a->s.icount, n = k & 1 ? INSNS : 1 + rng_next(r) % INSNS;
+        enum engine_exit x = ENGINE_BUDGET, y = ENGINE_BUDGET;
+        again(interp, &start, ram);
+        again(jit, &start, ram);
+        a->s.icount = b->s.icount = begin;
+        while (a->s.icount < begin + n && x == ENGINE_BUDGET)
+            x = engine_interp.run(a, begin + n - a->s.icount);
+        while (b->s.icount < begin + n && y == ENGINE_BUDGET)
+            y = engine_jit.run(b, begin + n - b->s.icount);
+        if (hash(interp) != hash(jit) || x != y)
+            fail_msg("case %u round %u: %u instructions from %llx", name, k, (unsigned)n,
+                     (unsigned long long)start.rip);
+        assert_int_equal(x, y);
+        assert_int_equal(a->s.icount, b->s.icount);
+        assert_true(same_memory(interp, jit));
+    }
+}
+
 static void test_same(void **state)
 {
     struct pc *interp = build(), *jit = build();
@@ -142,28 +167,58 @@ static void test_same(void **state)
     assert_true(engine_interp.join(&a, 1, &e));
     assert_true(engine_jit.join(&b, 1, &e));
     for (unsigned i = 0; i < CASES; i++) {
-        struct cpu_state start;
         prepare(interp, (enum mode)(i % MODES), i);
         prepare(jit, (enum mode)(i % MODES), i);
-        start = a->s;
-        memcpy(ram, interp->ram, RAM_SIZE);
-        for (unsigned k = 0; k < ROUNDS; k++) {
-            uint64_t begin = a->s.icount, n = k & 1 ? INSNS : 1 + rng_next(&r) % INSNS;
-            enum engine_exit x = ENGINE_BUDGET, y = ENGINE_BUDGET;
-            again(interp, &start, ram);
-            again(jit, &start, ram);
-            a->s.icount = b->s.icount = begin;
-            while (a->s.icount < begin + n && x == ENGINE_BUDGET)
-                x = engine_interp.run(a, begin + n - a->s.icount);
-            while (b->s.icount < begin + n && y == ENGINE_BUDGET)
-                y = engine_jit.run(b, begin + n - b->s.icount);
-            if (hash(interp) != hash(jit) || x != y)
-                fail_msg("case %u round %u: %u instructions from %llx", i, k, (unsigned)n,
-                         (unsigned long long)start.rip);
-            assert_int_equal(x, y);
-            assert_int_equal(a->s.icount, b->s.icount);
-            assert_true(same_memory(interp, jit));
+        compare(interp, jit, &r, ram, i);
+    }
+    free(ram);
+    scrap(interp, &engine_interp);
+    scrap(jit, &engine_jit);
+}
+
+/* A loop that works on its stack, which lies across pages and where addresses wrap around. */
+static void test_windows(void **state)
+{
+    static const uint8_t code64[] = {
+        0x50, 0x53,                   /* push rax; push rbx */
+        0x48, 0x8b, 0x4c, 0x24, 0x08, /* mov rcx, [rsp + 8] */
+        0x48, 0x01, 0x0c, 0x24,       /* add [rsp], rcx */
+        0x4c, 0x89, 0x64, 0x24, 0xf0, /* mov [rsp - 16], r12 */
+        0x5a, 0x49, 0x01, 0xd4,       /* pop rdx; add r12, rdx */
+        0x58, 0x48, 0x83, 0xe8, 0x01, /* pop rax; sub rax, 1 */
+        0x75, 0xe5,                   /* jnz to the first */
+        0xeb, 0xe3,                   /* jmp to the first */
+    };
+    static const uint8_t code32[] = {
+        0x50, 0x53,             /* push eax; push ebx */
+        0x8b, 0x4c, 0x24, 0x04, /* mov ecx, [esp + 4] */
+        0x01, 0x0c, 0x24,       /* add [esp], ecx */
+        0x89, 0x6c, 0x24, 0xf0, /* mov [esp - 16], ebp */
+        0x5a, 0x01, 0xd3,       /* pop edx; add ebx, edx */
+        0x58, 0x83, 0xe8, 0x01, /* pop eax; sub eax, 1 */
+        0x75, 0xea,             /* jnz to the first */
+        0xeb, 0xe8,             /* jmp to the first */
+    };
+    static const uint32_t stacks[] = {0x8000, 0x8100, 0xf000, 0x10, 0xfffffff0};
+    struct pc *interp = build(), *jit = build();
+    struct cpu *a = &interp->cpu, *b = &jit->cpu;
+    struct err e = {0};
+    struct rng r;
+    uint8_t *ram = malloc(RAM_SIZE);
+    (void)state;
+    rng_seed(&r, 2);
+    assert_true(engine_interp.join(&a, 1, &e));
+    assert_true(engine_jit.join(&b, 1, &e));
+    for (unsigned i = 0; i < 2 * 17 * ARRAY_LEN(stacks); i++) {
+        bool wide = i & 1;
+        for (struct pc *p = interp; p; p = p == interp ? jit : NULL) {
+            prepare(p, wide ? FLAT64 : FLAT32, i);
+            memcpy(p->ram + CODE, wide ? code64 : code32, wide ? sizeof code64 : sizeof code32);
+            p->cpu.s.rip = CODE;
+            p->cpu.s.r[R_AX] = i % 5 ? 20 : 0;
+            p->cpu.s.r[R_SP] = stacks[i / 2 / 17] + (uint32_t)(i / 2 % 17 * 3) - 24;
         }
+        compare(interp, jit, &r, ram, i);
     }
     free(ram);
     scrap(interp, &engine_interp);
@@ -201,6 +256,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same),
+        cmocka_unit_test(test_windows),
         cmocka_unit_test(test_pose),
     };
     return RUN(tests);
