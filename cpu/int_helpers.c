@@ -536,7 +536,8 @@ bool h_enter(struct cpu *c, const struct uop *u)
             !seg_probe(c, SEG_SS, (sp - i * size) & m, size, ACC_WRITE))
             return false;
     for (unsigned i = 1; i < level; i++)
-        if (!seg_probe(c, SEG_SS, (bp - i * size) & m, size, ACC_READ))
+        if (!seg_aligned(c, SEG_SS, (bp - i * size) & m, size, ACC_READ) ||
+            !seg_probe(c, SEG_SS, (bp - i * size) & m, size, ACC_READ))
             return false;
     uint64_t last = (sp - n * size - local) & m;
     if (!seg_aligned(c, SEG_SS, last, size, ACC_WRITE) ||

@@ -142,6 +142,12 @@ static void test_frames_are_checked_for_alignment(void **state)
     machine_free(m);
     m = user64();
     check_alignment(m);
+    REG(m, R_SP) = DATA + 0x800;
+    REG(m, R_BP) = ABSENT + 0x7f; /* the frames before are read misaligned where no page is, too */
+    assert_int_equal(RUN_CODE(m, 0xc8, 0, 0, 3), EXC_AC);
+    machine_free(m);
+    m = user64();
+    check_alignment(m);
     REG(m, R_SP) = ABSENT + 0x1003;
     assert_int_equal(RUN_CODE(m, 0xc8, 0, 0, 0), EXC_AC); /* before the page fault */
     machine_free(m);
