@@ -48,6 +48,8 @@ struct region {
     void *dev;
     uint8_t *host; /* RAM or ROM: `size` bytes, page-sized; NULL for a device. Not owned. */
     bool rom;      /* writes don't reach `host` */
+    bool posted;   /* writes may come late, in order: before anything else that the guest asks of a
+                    * device, and before anybody looks at the machine */
 
     /* Set by bus_add. */
     enum bus_space space;

@@ -219,8 +219,8 @@ void vga_init(struct vga *v, struct pci_bus *pci, unsigned devfn, struct clock *
     v->clock = clock;
     v->log = log;
     v->display = (struct display_source){vga_capture, v};
-    v->window =
-        (struct region){.name = "vga window", .size = 0x20000, .ops = &vga_window_ops, .dev = v};
+    v->window = (struct region){
+        .name = "vga window", .size = 0x20000, .ops = &vga_window_ops, .dev = v, .posted = true};
     v->ports = (struct region){.name = "vga ports", .size = 0x30, .ops = &port_ops, .dev = v};
     v->vbe_ports = (struct region){.name = "vbe", .size = 4, .ops = &vbe_port_ops, .dev = v};
     v->framebuffer =

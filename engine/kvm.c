@@ -271,6 +271,7 @@ static enum engine_exit enter(struct kvm_vcpu *v)
     cpu_unlock(v->c);
     int r = ioctl(v->fd, KVM_RUN, 0), error = errno;
     cpu_lock(v->c);
+    kvm_drain(v->vm);
     v->unfinished = false;
     v->c->stop.passing = false; /* it has left that place */
     v->if_flag = run->if_flag;
@@ -511,6 +512,8 @@ static bool open_vm(struct kvm_vm *k, struct err *e)
         return false;
     k->emulates = kvm_emulates();
     k->sregs2 = capable(k, KVM_CAP_SREGS2);
+    int ring = ioctl(k->fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
+    k->ring_page = ring > 0 ? (unsigned)ring : 0;
     k->debugs = capable(k, KVM_CAP_SET_GUEST_DEBUG);
     if (capable(k, KVM_CAP_EXIT_ON_EMULATION_FAILURE))
         enable(k, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);

@@ -54,6 +54,8 @@ bool kvm_set_cpuid(struct kvm_vcpu *v, struct err *e)
     for (uint32_t leaf = 0; leaf <= last; leaf++)
         for (unsigned sub = 0; sub < subs(leaf); sub++)
             add(l, c, leaf, sub, subs(leaf) > 1);
+    /* No kvmclock: its page is written by the kernel from the host's clock, and no other engine
+     * would go on with it. Guests find the TSC's rate by the chips' timers, as on all engines. */
     if (isa_has(&c->features, FEAT_HYPERVISOR))
         add(l, c, 0x40000000, 0, false);
     for (uint32_t leaf = 0x80000000; leaf <= last_extended && leaf < 0x80000010; leaf++)

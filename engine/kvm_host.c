@@ -87,7 +87,7 @@ static const struct {
     CAP(IRQFD, false, "not used"),
     CAP(IOEVENTFD, false, "not used"),
     CAP(COALESCED_PIO, false, "not used"),
-    CAP(COALESCED_MMIO, false, "not used"),
+    CAP(COALESCED_MMIO, false, "writes to the VGA window leave the kernel in one go"),
     CAP(SYNC_REGS, false, "not used"),
     CAP(DIRTY_LOG_RING, false, "not used"),
     CAP(ADJUST_CLOCK, false, "not used: no kvmclock is offered"),

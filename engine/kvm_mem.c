@@ -81,6 +81,39 @@ static bool same(const struct kvm_slot *a, const struct kvm_slot *b)
     return a->paddr == b->paddr && a->size == b->size && a->host == b->host && a->rom == b->rom;
 }
 
+/* A screen that is filled byte by byte: an exit for each is what costs. */
+static void collect(struct kvm_vm *k)
+{
+    for (; k->zone_count; k->zone_count--)
+        kvm_call(k->fd, KVM_UNREGISTER_COALESCED_MMIO, &k->zone[k->zone_count - 1]);
+    for (unsigned i = 0; i < k->bus->region_count[BUS_MEM] && k->ring_page; i++) {
+        const struct region *r = k->bus->region[BUS_MEM][i];
+        struct kvm_coalesced_mmio_zone z = {.addr = r->base, .size = (uint32_t)r->size};
+        if (!r->posted || r->host || k->zone_count == KVM_ZONES)
+            continue;
+        if (kvm_call(k->fd, KVM_REGISTER_COALESCED_MMIO, &z) >= 0)
+            k->zone[k->zone_count++] = z;
+    }
+}
+
+void kvm_drain(struct kvm_vm *k)
+{
+    if (!k->ring_page)
+        return;
+    struct kvm_coalesced_mmio_ring *ring =
+        (void *)((char *)k->vcpu[0].run + (size_t)k->ring_page * PAGE_SIZE);
+    while (ring->first != __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE)) {
+        const struct kvm_coalesced_mmio *w = &ring->coalesced_mmio[ring->first];
+        uint64_t value = 0;
+        memcpy(&value, w->data, min_u64(w->len, 8));
+        if (w->len == 1 || w->len == 2 || w->len == 4 || w->len == 8)
+            bus_write(k->bus, w->phys_addr, w->len, value);
+        __atomic_store_n(&ring->first, (ring->first + 1) % KVM_COALESCED_MMIO_MAX,
+                         __ATOMIC_RELEASE);
+        k->stats.posted++;
+    }
+}
+
 bool kvm_map(struct kvm_vm *k, struct err *e)
 {
     struct map m;
@@ -109,6 +142,7 @@ bool kvm_map(struct kvm_vm *k, struct err *e)
         if (!set_slot(k, i, e))
             return false;
     }
+    collect(k);
     k->remapped = false;
     return true;
 }

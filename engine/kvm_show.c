@@ -74,6 +74,8 @@ void kvm_show(struct cpu *c, char *buf, size_t size)
     for (unsigned i = 0; i < KVM_EXITS; i++)
         if (s->exits[i])
             say(&t, "  %-23s %12llu\n", reason(i), (unsigned long long)s->exits[i]);
+    if (s->posted)
+        say(&t, "  %-23s %12llu\n", "(writes collected)", (unsigned long long)s->posted);
     say(&t, "by place:\n");
     places(&t, s->port, "port", 12);
     places(&t, s->page, "memory page", 8);

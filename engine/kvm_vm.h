@@ -14,6 +14,7 @@
 #define KVM_PLACES     64 /* ports and pages of device memory that are counted each */
 #define KVM_REFUSALS   32 /* instructions that the kernel refused, by address */
 #define KVM_XSAVE_SIZE 4096
+#define KVM_ZONES      8 /* of device memory whose writes the kernel collects */
 
 struct kvm_slot {
     uint64_t paddr, size; /* size 0: free */
@@ -39,6 +40,7 @@ struct kvm_stats {
     struct kvm_place port[KVM_PLACES], page[KVM_PLACES], msr[KVM_PLACES];
     struct kvm_refusal refusal[KVM_REFUSALS];
     uint64_t runs, loads, stores; /* KVM_RUN; whole states given to the kernel and taken back */
+    uint64_t posted;              /* writes to device memory that the kernel collected */
     uint64_t stepped;             /* instructions that our own CPU ran instead */
 };
 
@@ -57,10 +59,13 @@ struct kvm_vm {
     const struct log *log;
     struct kvm_hooks soft;
     struct kvm_slot slot[KVM_SLOTS];
-    bool remapped; /* the bus's map changed since the slots were made */
-    bool sregs2;   /* KVM_CAP_SREGS2 */
-    bool emulates; /* kvm_emulates() */
-    bool debugs;   /* KVM_CAP_SET_GUEST_DEBUG */
+    struct kvm_coalesced_mmio_zone zone[KVM_ZONES];
+    unsigned zone_count;
+    unsigned ring_page; /* where the collected writes are: pages from kvm_vcpu.run; 0: nowhere */
+    bool remapped;      /* the bus's map changed since the slots were made */
+    bool sregs2;        /* KVM_CAP_SREGS2 */
+    bool emulates;      /* kvm_emulates() */
+    bool debugs;        /* KVM_CAP_SET_GUEST_DEBUG */
     struct kvm_stats stats;
 };
 
@@ -115,6 +120,9 @@ void kvm_store_tsc(struct kvm_vcpu *v);
 
 /* kvm_mem.c: makes the kernel's slots what the bus's map says. */
 bool kvm_map(struct kvm_vm *k, struct err *e);
+
+/* Does the writes that the kernel has collected. */
+void kvm_drain(struct kvm_vm *k);
 
 /* kvm_cpuid.c: the features that a guest may be told of; those of the CPUs and the rate of their
  * time-stamp counters made to fit (engine.h, join); the model's answers. */

@@ -312,6 +312,56 @@ static void test_run(void **state)
     machine_free(m);
 }
 
+struct posts {
+    unsigned count, wrong;
+};
+
+static void post(void *dev, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct posts *p = dev;
+    p->wrong += offset != p->count % 1000 || size != 1 || value != (p->count & 0xff);
+    p->count++;
+}
+
+static uint64_t no_read(void *dev, uint64_t offset, unsigned size)
+{
+    return 0;
+}
+
+/* Writes to a region that takes them late come all, in order, and don't leave the kernel each. */
+static void test_posted(void **state)
+{
+    /* l: stosb; inc ax; loop l; hlt, from AX 0, DI 0, ES 0xa000 */
+    static const uint8_t code[] = {0xaa, 0x40, 0xe2, 0xfc, 0xf4};
+    static const struct region_ops ops = {no_read, post, 0};
+    struct err e;
+    if (!usable())
+        skip();
+    struct machine *m = machine_new("v3");
+    struct cpu *c = &m->c;
+    struct posts p = {0};
+    struct region r = {.name = "posts", .size = 0x1000, .ops = &ops, .dev = &p, .posted = true};
+    assert_true(bus_add(&m->bus, BUS_MEM, 0xa0000, &r, &e));
+    assert_true(engine_kvm.join(&c, 1, &e));
+    memcpy(m->ram + 0x1000, code, sizeof code);
+    c->s.seg[SEG_CS].sel = 0;
+    c->s.seg[SEG_CS].base = 0;
+    c->s.seg[SEG_ES].sel = 0xa000;
+    c->s.seg[SEG_ES].base = 0xa0000;
+    c->s.rip = 0x1000;
+    c->s.r[R_CX] = 1000;
+    cpu_mode_changed(c);
+    while (engine_kvm.run(c, 20000) == ENGINE_BUDGET)
+        ;
+    engine_kvm.sync(c);
+    assert_int_equal(p.count, 1000);
+    assert_int_equal(p.wrong, 0);
+    struct kvm_vm *k = c->vcpu->vm;
+    assert_true(!k->ring_page || k->stats.exits[KVM_EXIT_MMIO] < 100);
+    engine_kvm.part(&c, 1);
+    machine_free(m);
+}
+
 /* An NMI wakes a halted CPU, in the kernel and where our own CPU runs for it (A20 shut). */
 static void test_nmi(void **state)
 {
@@ -353,7 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pure),   cmocka_unit_test(test_pdpte),  cmocka_unit_test(test_absent),
         cmocka_unit_test(test_kernel), cmocka_unit_test(test_shadow), cmocka_unit_test(test_run),
-        cmocka_unit_test(test_nmi),    cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_nmi),    cmocka_unit_test(test_stops),  cmocka_unit_test(test_posted),
     };
     return RUN(tests);
 }
