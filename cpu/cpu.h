@@ -348,6 +348,9 @@ struct cpu {
     const struct share *share; /* NULL: no other CPU runs at the same time */
     unsigned locks;            /* cpu_lock()s without cpu_unlock() */
     bool running;              /* its thread is in guest code and holds no lock; atomic */
+    /* Turns: the icount from which a lock ends this one; a lock was found taken. */
+    uint64_t turn_end;
+    bool lock_failed;
     bool parallel;             /* can have a thread of its own; to be set before an engine joins */
     uint8_t store_locks;       /* of an access to pages with code: mmu.c */
 

@@ -38,7 +38,7 @@ uop_helper h_sti;
 uop_helper h_pushf;
 uop_helper h_popf;
 uop_helper h_hlt;
-uop_helper h_pause;
+uop_helper h_pause, h_exchanged;
 uop_helper h_clts;
 uop_helper h_lmsw;
 uop_helper h_smsw;

@@ -466,8 +466,12 @@ void lift_block(const struct cpu *c, struct lifted *out, struct uop *uops, unsig
                 const uint8_t *bytes, size_t n, uint32_t key, unsigned max)
 {
     struct insn in;
-    struct lift l = {
-        .in = &in, .key = key, .out = uops, .capacity = capacity, .parallel = c->parallel};
+    struct lift l = {.in = &in,
+                     .key = key,
+                     .out = uops,
+                     .capacity = capacity,
+                     .parallel = c->parallel,
+                     .turns = c->count > 1 && !c->parallel};
     uint64_t la = stops_pc(c);
     *out = (struct lifted){0};
     while (out->insn_count < max && l.count + INSN_UOPS < capacity) {
@@ -496,7 +500,7 @@ void lift_block(const struct cpu *c, struct lifted *out, struct uop *uops, unsig
         lift_one(&l, r);
         out->insn_count++;
         out->bytes += in.length;
-        if (l.ends || out->bytes >= n || at_line(out, n, in.length))
+        if (l.ends || l.rests || out->bytes >= n || at_line(out, n, in.length))
             break;
     }
     if (out->crosses)

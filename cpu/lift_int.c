@@ -1,4 +1,5 @@
 /* Lifters of moves, arithmetic, conditions. */
+#include "cpu/helpers.h"
 #include "cpu/lifters.h"
 #include "cpu/locked.h"
 
@@ -291,6 +292,13 @@ void lift_xchg(struct lift *l)
     if (memory(a)) {
         t = lift_load_rmw(l, a->size);
         lift_store_rmw(l, rb, a->size);
+        if (l->turns) {
+            struct uop *u = lift_call_quiet(l, h_exchanged, 0, false);
+            u->a = (uint8_t)t;
+            u->b = (uint8_t)rb;
+            u->size = a->size;
+            l->rests = true;
+        }
         lift_put(l, 1, t);
         return;
     }

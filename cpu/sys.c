@@ -332,6 +332,20 @@ bool h_pause(struct cpu *c, const struct uop *u)
     return true;
 }
 
+/* Behind XCHG of r[b] with memory, which held r[a]: how simple locks are taken. One that gets back
+ * what it wrote has found the lock taken, and can only wait. And an old turn ends here rather than
+ * where a lock is free for a moment: what a kernel does quickly between two locks, all other CPUs'
+ * turns would else come between. */
+bool h_exchanged(struct cpu *c, const struct uop *u)
+{
+    uint64_t mask = ~0ull >> (64 - 8 * u->size), old = c->s.r[u->a] & mask;
+    if (old && old == (c->s.r[u->b] & mask))
+        c->lock_failed = true;
+    if (c->lock_failed || c->s.icount + u->insn >= c->turn_end)
+        cpu_request(c, REQ_YIELD);
+    return true;
+}
+
 static bool osxsave(struct cpu *c)
 {
     return (c->s.cr4 & CR4_OSXSAVE) || op_undefined(c, "CR4.OSXSAVE is off");

@@ -16,11 +16,14 @@
 #include "machine/debug.h"
 #include "machine/pc.h"
 
-#define NS_PER_INSN 4      /* virtual clock: 250 million instructions a second */
-#define TURN        500    /* instructions of a CPU's turn: so many to three times as many */
-#define TURN_ALONE  5000   /* while no other CPU has anything to do */
-#define CHUNK       20000  /* instructions between looks at the host's clock */
-#define SLICE       200000 /* instructions in one machine_run() */
+#define NS_PER_INSN 4       /* virtual clock: 250 million instructions a second */
+#define TURN        500     /* instructions of a CPU's turn: so many to three times as many … */
+#define TURN_MORE   1500    /* … and up to so many until it takes a lock */
+#define TURN_ALONE  5000    /* while no other CPU has anything to do */
+#define TURN_SHORT  32      /* while a lock is fought for, so many to half as many more … */
+#define CONTEST     2000000 /* … until no CPU has found one taken for so many */
+#define CHUNK       20000   /* instructions between looks at the host's clock */
+#define SLICE       200000  /* instructions in one machine_run() */
 #define TSC_HZ      1000000000ull
 
 struct machine_state {
@@ -29,12 +32,15 @@ struct machine_state {
     uint32_t current; /* whose turn it is */
     uint32_t quantum; /* instructions left in it */
     uint32_t dice;    /* for the length of turns; not 0 */
+    uint32_t contest; /* instructions to go in short turns */
+    uint32_t more;    /* so many of the turn's end with the first lock; 0: none */
     uint32_t unused;
 };
 
 STATE_TABLE(machine_table, "machine", struct machine_state, STATE(struct machine_state, now),
             STATE(struct machine_state, total), STATE(struct machine_state, current),
             STATE(struct machine_state, quantum), STATE(struct machine_state, dice),
+            STATE(struct machine_state, contest), STATE(struct machine_state, more),
             STATE(struct machine_state, unused));
 
 #define STATES 96
@@ -73,18 +79,23 @@ static bool alone(const struct machine *m)
  * which a CPU holds one lock and wants another. Turns of different lengths, or else two loops that
  * want the same lock could keep step, and one of them would find it taken each time. A CPU that was
  * asleep may find its waker in a longer turn; who waits for it with PAUSE ends that. */
-static uint32_t quantum(struct machine *m)
+static void choose_turn(struct machine *m)
 {
-    uint32_t d = m->s.dice;
-    if (m->cfg.cpus == 1)
-        return CHUNK;
-    if (alone(m))
-        return TURN_ALONE;
-    d ^= d << 13; /* Marsaglia's xorshift */
-    d ^= d >> 17;
-    d ^= d << 5;
-    m->s.dice = d;
-    return TURN + d % (2 * TURN);
+    struct machine_state *s = &m->s;
+    s->more = 0;
+    if (m->cfg.cpus == 1 || alone(m)) {
+        s->quantum = m->cfg.cpus == 1 ? CHUNK : TURN_ALONE;
+        return;
+    }
+    s->dice ^= s->dice << 13; /* Marsaglia's xorshift */
+    s->dice ^= s->dice >> 17;
+    s->dice ^= s->dice << 5;
+    if (s->contest) {
+        s->quantum = TURN_SHORT + s->dice % (TURN_SHORT / 2);
+        return;
+    }
+    s->more = TURN_MORE;
+    s->quantum = TURN + s->dice % (2 * TURN) + TURN_MORE;
 }
 
 static uint64_t source(void *opaque)
@@ -217,7 +228,7 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
         m->cfg.engine = engine_default();
     m->stop_after = ~0ull;
     m->s.dice = (uint32_t)cfg->seed * 2 + 1;
-    m->s.quantum = quantum(m);
+    choose_turn(m);
     if (cfg->clock == CLOCK_HOST)
         m->host_start = cfg->host_ns();
     clock_init(&m->clock, source, m);
@@ -282,7 +293,7 @@ static void turn_begin(struct machine *m)
 static void next_cpu(struct machine *m)
 {
     m->s.current = (m->s.current + 1) % m->cfg.cpus;
-    m->s.quantum = quantum(m);
+    choose_turn(m);
     turn_begin(m);
 }
 
@@ -309,8 +320,13 @@ static bool turn(struct machine *m, uint64_t limit, enum engine_exit *why, uint6
     uint64_t before = c->s.icount, budget = min_u64(limit, min_u64(m->s.quantum, until_timer(m)));
     if (UNLIKELY(m->debug.on) && !debug_turn(m, c, &budget))
         return false;
+    c->lock_failed = false;
+    c->turn_end = m->s.more ? before + m->s.quantum - min_u64(m->s.quantum, m->s.more) : ~0ull;
     *why = m->cfg.engine->run(c, budget);
     *done = c->s.icount - before;
+    m->s.contest -= (uint32_t)min_u64(m->s.contest, *done);
+    if (c->lock_failed)
+        m->s.contest = CONTEST;
     m->s.total += *done;
     m->s.quantum -= (uint32_t)*done;
     if (m->cfg.clock == CLOCK_VIRTUAL)

@@ -120,6 +120,44 @@ static void test_crossing(void **state)
     stop(p);
 }
 
+/* Among several CPUs, XCHG that finds a lock taken ends the turn, and any does when it is old. */
+static void test_turn_ends_at_locks(void **state)
+{
+    START(FLAT64, 0xbb, 0x00, 0x50, 0, 0, /* mov ebx, 5000h */
+          0xb8, 0x01, 0, 0, 0,            /* mov eax, 1 */
+          0x87, 0x03,                     /* xchg [rbx], eax: takes it */
+          0xb8, 0x01, 0, 0, 0,            /* mov eax, 1 */
+          0x87, 0x03,                     /* xchg [rbx], eax: is taken */
+          0x31, 0xc0,                     /* xor eax, eax */
+          0x87, 0x03,                     /* xchg [rbx], eax: frees it */
+          0xeb, 0xfe);
+    (void)state;
+    p->cpu.count = 2;
+    p->cpu.turn_end = 7;
+    assert_int_equal(soft_run(&p->cpu, 100), ENGINE_YIELD);
+    assert_int_equal(p->cpu.s.icount, 5);
+    assert_true(p->cpu.lock_failed);
+    assert_int_equal(R(R_AX), 1);
+    p->cpu.lock_failed = false;
+    assert_int_equal(soft_run(&p->cpu, 100), ENGINE_BUDGET); /* too early by one instruction */
+    assert_int_equal(p->cpu.s.icount, 105);
+    assert_false(p->cpu.lock_failed);
+    p->cpu.s.rip = 0x1000;
+    assert_int_equal(soft_run(&p->cpu, 100), ENGINE_YIELD);
+    assert_int_equal(p->cpu.s.icount, 108);
+    assert_false(p->cpu.lock_failed);
+    p->cpu.s.rip = 0x1000 + 19;
+    p->cpu.turn_end = 109;
+    assert_int_equal(soft_run(&p->cpu, 100), ENGINE_YIELD);
+    assert_int_equal(p->cpu.s.icount, 110);
+    p->cpu.count = 1; /* nobody to give way to */
+    blocks_flush(p->cpu.blocks);
+    p->cpu.s.rip = 0x1000;
+    p->ram[0x5000] = 1;
+    assert_int_equal(soft_run(&p->cpu, 100), ENGINE_BUDGET);
+    stop(p);
+}
+
 static void test_strings(void **state)
 {
     START(FLAT64, 0xbf, 0, 0x40, 0, 0, /* mov edi, 4000h */
@@ -245,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_own_code),
         cmocka_unit_test(test_rewritten),
         cmocka_unit_test(test_crossing),
+        cmocka_unit_test(test_turn_ends_at_locks),
         cmocka_unit_test(test_strings),
         cmocka_unit_test(test_segmented),
         cmocka_unit_test(test_failed_cmpxchg),
