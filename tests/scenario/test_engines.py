@@ -226,13 +226,13 @@ def test_without_permission(guest):
 
 
 def test_no_memory_for_generated_code(guest):
-    """Where files can't be large, generated code has no place: auto runs the interpreter, jit says why not."""
+    """Where addresses are few, generated code has no place: auto runs the interpreter, jit says why not."""
     def limited(*args):
         return subprocess.run([ISHI, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, timeout=60,
-                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20)))
     assert not re.search(r"takes jit", limited("probe").stdout)
-    refused = limited("--engine", "jit", guest)
+    refused = limited("--engine", "jit", "--mem", "16M", guest)
     assert refused.returncode == 2 and "no memory for generated code" in refused.stdout
 
 
