@@ -1,8 +1,11 @@
 """Debian's kernels, unmodified, to a busybox shell; Debian's installer to its first question."""
+import os
+import pathlib
 import re
+import subprocess
 
 import pytest
-from conftest import kernel
+from conftest import ROOT, kernel
 from terminal import Screen
 
 PROMPT = r"ishi:[^\n]*[#] "
@@ -78,3 +81,31 @@ def test_installer_asks_its_first_question(ishi, name, console):
     else:  # nomodeset: else the kernel's driver of this VGA would take the screen to a graphics mode
         m = ishi(*kernel(name, "vga=normal fb=false nomodeset"), "--mem", "1G", "--display", "term")
         Screen(m).expect(question, 3 * SLOW)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Folder with the small Linux of scripts/make-small-linux; its first time takes minutes to an hour."""
+    done = subprocess.run([ROOT / "scripts/make-small-linux"], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if done.returncode:
+        pytest.skip((done.stderr.strip().splitlines() or ["?"])[-1])
+    return pathlib.Path(done.stdout.strip())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ["kvm", "jit", "interp"])
+def test_small_linux(ishi, small, engine):
+    """Built from source, with its root on an IDE disk's ext4: to a shell, and files that are there after a remount."""
+    if engine == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        pytest.skip("/dev/kvm can't be opened here")
+    prompt = r"small:[^\n]*# "
+    m = ishi("--engine", engine, "--cpus", 2, "--mem", "128M", "--ide", f"{small}/root.img,snapshot", small / "vmlinuz",
+             "--append", "console=ttyS0 root=/dev/sda rw", timeout=SLOW)
+    m.expect(r"Linux 6\.[0-9.]+-ishi on 2 CPU\(s\)")
+    m.expect(prompt)
+    sums = m.run("dd if=/dev/urandom of=/root/a bs=64k count=8 2>/dev/null; md5sum </root/a; mount -o remount,ro /; "
+                 "echo 3 >/proc/sys/vm/drop_caches; md5sum </root/a", prompt).split("\n")
+    assert sums[0] == sums[1] and len(sums[0].split()[0]) == 32, sums
+    assert not re.search(r"(?i)BUG:|oops|call trace|lost interrupt|exception Emask", m.run("dmesg", prompt))
+    m.line("poweroff -f")
+    assert m.status(SLOW) == 0
