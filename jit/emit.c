@@ -1,6 +1,7 @@
 /* Compiling a block: the walk over its uops, where flags are, stubs, exits. emit.h has the rules.
  */
 #include "jit/emit.h"
+#include "jit/vec.h"
 
 #include "cpu/vec.h"
 #include "cpu/x87.h"
@@ -445,8 +446,11 @@ static uint32_t wide_stub(struct emit *e, const struct stub *s)
     uint32_t site = e_site(e, jit_wide, JIT_EXIT_FAULT, s->u, insns(e)), at = e->a.at;
     struct jit_site *p = (struct jit_site *)(void *)(e->a.base + site);
     if (!e->a.full) {
-        p->lo = w->lo - a.disp;
+        p->lo = w->lo;
         p->bytes = (uint16_t)(w->hi - w->lo);
+        p->at = (uint16_t)(a.disp - w->lo);
+        p->size = a.size & 63;
+        p->align = w->align & 31;
         p->write = w->write;
         p->mixed = w->mixed;
         p->which = a.base;
@@ -506,7 +510,7 @@ static void emit_stub(struct emit *e, const struct stub *s)
             if (s->x87 && s->kind == STUB_HELP)
                 x_call(&e->a, e->x87_load);
             if (s->after)
-                s->after(e, s->u);
+                s->after(e, s);
             x_jmp(&e->a, s->back);
         }
     }
@@ -550,7 +554,9 @@ static bool observes(const struct emit *e, unsigned i)
 {
     const struct uop *u = &e->b->uops[i];
     unsigned w = e->in_window[i];
-    if (is_fused(u->op) || (w && e->window[w - 1].first != i && !uop_exits(u->op)))
+    /* an instruction of the vector unit or the x87 may find its registers not loaded */
+    bool integer = in(u->op, UOP_LD, UOP_LDV4_B64) || in(u->op, UOP_PUSH64, UOP_HELP);
+    if (is_fused(u->op) || (w && e->window[w - 1].first != i && integer))
         return false;
     return uop_observes(u);
 }
@@ -567,6 +573,32 @@ static void find_needs(struct emit *e)
     }
 }
 
+static emit_fn *by_helper(const struct uop *u)
+{
+    if ((u->op == UOP_CALLQ || u->op == UOP_CALLF) && u->seg == VEC_UOP)
+        return emit_vec;
+    if (u->op == UOP_X87 || (u->op == UOP_HELP && u->scale == X87_HELP))
+        return emit_x87;
+#define X(n) n,
+    static const struct jit_native *const tables[] = {JIT_NATIVES(X)};
+#undef X
+    for (unsigned i = 0; i < ARRAY_LEN(tables); i++)
+        for (const struct jit_native *n = tables[i]; n->helper; n++)
+            if (n->helper == u->helper)
+                return n->emit;
+    return NULL;
+}
+
+/* General registers that a call of C writes that has an emitter. */
+static uint32_t native_writes(const struct uop *u)
+{
+    if (u->op == UOP_X87 || (u->op == UOP_HELP && u->scale == X87_HELP))
+        return BIT(R_T0) | BIT(R_AX);
+    if (u->op != UOP_HELP && u->seg == VEC_UOP)
+        return vec_writes(u);
+    return (uint32_t)(BIT(u->dst & 31) | BIT(u->b & 31) | BIT(R_AX) | BIT(R_DX));
+}
+
 uint32_t e_writes(const struct uop *u)
 {
     unsigned op = u->op;
@@ -576,7 +608,7 @@ uint32_t e_writes(const struct uop *u)
     if (op == UOP_POP64 || op == UOP_POP32)
         return BIT(R_SP) | dst;
     if (is_help(op))
-        return ~0u;
+        return by_helper(u) ? native_writes(u) : ~0u;
     if (in(op, UOP_ST8_B64, UOP_LDW8_B64) || in(op, UOP_LDV4_B64, UOP_PUSH64))
         return 0;
     return dst;
@@ -655,22 +687,6 @@ static const struct row rows[] = {
     {UOP_JMP_R, UOP_EXIT, emit_indirect},
     {UOP_EXIT, UOP_GUARD, emit_exit},
 };
-
-static emit_fn *by_helper(const struct uop *u)
-{
-    if ((u->op == UOP_CALLQ || u->op == UOP_CALLF) && u->seg == VEC_UOP)
-        return emit_vec;
-    if (u->op == UOP_X87 || (u->op == UOP_HELP && u->scale == X87_HELP))
-        return emit_x87;
-#define X(n) n,
-    static const struct jit_native *const tables[] = {JIT_NATIVES(X)};
-#undef X
-    for (unsigned i = 0; i < ARRAY_LEN(tables); i++)
-        for (const struct jit_native *n = tables[i]; n->helper; n++)
-            if (n->helper == u->helper)
-                return n->emit;
-    return NULL;
-}
 
 static void emit_uop(struct emit *e, const struct uop *u)
 {

@@ -97,16 +97,15 @@ struct jit_site {
     struct block *block;
     union {
         uint64_t stamp; /* far exits: under which the link holds */
-        struct {        /* windows: the first byte, from u's address, and how many */
+        struct {        /* windows: the first byte, from the base, and how many; u's from there */
             int32_t lo;
-            uint16_t bytes;
-            bool write, mixed;
+            uint16_t bytes, at;
         };
     };
     int32_t ahead; /* instructions that J_LEFT has already paid for, from this block's first on */
     uint8_t kind;  /* enum jit_exit_kind */
-    uint8_t which; /* exit */
-    uint16_t unused;
+    uint8_t which; /* exit; windows: the base */
+    uint16_t size : 6, align : 5, write : 1, mixed : 1; /* windows: u's bytes; see below */
 };
 
 /* One exit of a compiled block. Offsets in the code memory. */
@@ -158,12 +157,15 @@ struct window {
     uint16_t first, last; /* uops */
     uint8_t base;
     bool write, mixed; /* any writes; some do, some don't */
+    uint8_t align;     /* bits of the address of `lo` that must be 0 */
+    int32_t aligned;   /* where an access asks for that */
 };
 /* Where a uop accesses memory: base is a general register, R_IP or R_ZERO. */
 struct access {
     uint8_t base, size;
     bool write;
     int32_t disp;
+    uint8_t align; /* bits of the address that must be 0 */
 };
 
 /* A register with a home for the block. */
@@ -181,12 +183,13 @@ struct stub {
     uint32_t jump[STUB_JUMPS]; /* displacements that lead to it */
     uint32_t back;             /* where it goes on in the hot code; 0: nowhere */
     const struct uop *u;
+    struct xmem at;        /* where the hot code accesses memory: for `after` */
     bool settled;          /* as e->settled */
     bool save;             /* the flags must get to memory first */
     bool vec, x87;         /* loaded on arrival, and to be so where it goes on */
     struct flags_where fl; /* on arrival */
     /* Code after the call, before it goes back; may be NULL. */
-    void (*after)(struct emit *e, const struct uop *u);
+    void (*after)(struct emit *e, const struct stub *s);
 };
 
 struct emit {
@@ -269,6 +272,9 @@ unsigned e_keep(struct emit *e, unsigned k, unsigned r);
 /* Memory. */
 struct xmem e_read(struct emit *e, const struct uop *u, unsigned size);
 struct xmem e_write_to(struct emit *e, const struct uop *u, unsigned size);
+/* The same where e_access_of() knows the access and its base is in a register, or it is in a
+ * window: the checks of alignment too. False: nothing was done. */
+bool e_operand(struct emit *e, const struct uop *u, struct xmem *m);
 void e_resume(struct emit *e);
 /* The linear address of the operand into J_X0. False: a form that only the slow path does. */
 bool e_address(struct emit *e, const struct uop *u);
@@ -293,8 +299,9 @@ void win_plan(struct emit *e);
 bool win_open(const struct emit *e);
 struct xmem win_access(struct emit *e, const struct uop *u);
 /* The check alone, of `size` bytes at J_X0, which becomes the offset in the page; J_X1: that of the
- * TLB's entry. e_addend: J_X1 = host - guest address of it. */
-void e_look_up(struct emit *e, struct stub *miss, unsigned size, bool write);
+ * TLB's entry. align: bits of the address that must be 0. e_addend: J_X1 = host - guest address of
+ * it. */
+void e_look_up(struct emit *e, struct stub *miss, unsigned size, unsigned align, bool write);
 void e_addend(struct emit *e);
 /* Guest registers that u may write, as bits; ~0: any. */
 uint32_t e_writes(const struct uop *u);

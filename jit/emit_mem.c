@@ -46,20 +46,29 @@ bool e_address(struct emit *e, const struct uop *u)
 }
 
 /* J_X0: linear address → offset in its page; J_X1: that of the TLB's entry. */
-void e_look_up(struct emit *e, struct stub *miss, unsigned size, bool write)
+void e_look_up(struct emit *e, struct stub *miss, unsigned size, unsigned align, bool write)
 {
     int32_t tag = write ? TLB_FIELD(e, write) : TLB_FIELD(e, read);
     x_rorx(&e->a, 8, J_X1, J_X0, PAGE_SHIFT - 5);
     x_alu_ri(&e->a, XA_AND, 4, J_X1, (TLB_SIZE - 1) << 5);
     x_alu_rm(&e->a, XA_SUB, 8, J_X0, xmi(J_CTX, J_X1, 0, tag));
+    if (align && size <= align + 1) { /* in the page and aligned, by one instruction */
+        x_test_ri(&e->a, 8, J_X0, ~(int64_t)(PAGE_SIZE - 1 - align));
+        e_stub_jcc(e, miss, XC_NZ);
+        return;
+    }
     x_alu_ri(&e->a, XA_CMP, 8, J_X0, (int64_t)(PAGE_SIZE - size));
     e_stub_jcc(e, miss, XC_A);
+    if (align) {
+        x_test_ri(&e->a, 1, J_X0, (int64_t)align);
+        e_stub_jcc(e, miss, XC_NZ);
+    }
 }
 
-static void look_up(struct emit *e, const struct uop *u, unsigned size, bool write)
+static void look_up(struct emit *e, const struct uop *u, unsigned size, unsigned align, bool write)
 {
     e->access = e_stub(e, STUB_ACCESS, u);
-    e_look_up(e, e->access, size, write);
+    e_look_up(e, e->access, size, align, write);
 }
 
 void e_addend(struct emit *e)
@@ -69,34 +78,46 @@ void e_addend(struct emit *e)
 
 void e_check(struct emit *e, const struct uop *u, unsigned size, bool write)
 {
-    look_up(e, u, size, write);
+    look_up(e, u, size, 0, write);
     x_alu_rm(&e->a, XA_ADD, 8, J_X0, xmi(J_CTX, J_X1, 0, TLB_FIELD(e, host)));
 }
 
 /* Memory at register base + disp (64-bit, base at home): the address needs not be computed twice,
  * so that the load has not to wait for the check. */
 static struct xmem at_base(struct emit *e, const struct uop *u, unsigned base, int32_t disp,
-                           unsigned size, bool write)
+                           unsigned size, unsigned align, bool write)
 {
     if (disp)
         x_lea(&e->a, 8, J_X0, xm(base, disp));
     else
         x_mov_rr(&e->a, 8, J_X0, base);
-    look_up(e, u, size, write);
+    look_up(e, u, size, align, write);
     e_addend(e);
     return xmi(base, J_X1, 0, disp);
 }
 
-static struct xmem operand(struct emit *e, const struct uop *u, unsigned size, bool write)
+bool e_operand(struct emit *e, const struct uop *u, struct xmem *m)
 {
     struct access a;
+    if (!e_access_of(e, u, &a))
+        return false;
     if (e->in_window[e->i])
-        return win_access(e, u);
-    if (e_access_of(e, u, &a) && a.base < R_ZERO && e->home[a.base] != J_NONE)
-        return at_base(e, u, e->home[u->a], (int32_t)u->imm, size, write);
+        *m = win_access(e, u);
+    else if (a.base < R_ZERO && e->home[a.base] != J_NONE)
+        *m = at_base(e, u, e->home[a.base], a.disp, a.size, a.align, a.write);
+    else
+        return false;
+    return true;
+}
+
+static struct xmem operand(struct emit *e, const struct uop *u, unsigned size, bool write)
+{
+    struct xmem m = xm(J_X0, 0);
+    if (e_operand(e, u, &m))
+        return m;
     e_address(e, u);
     e_check(e, u, size, write);
-    return xm(J_X0, 0);
+    return m;
 }
 
 struct xmem e_read(struct emit *e, const struct uop *u, unsigned size)
@@ -222,7 +243,7 @@ static struct xmem stack_at(struct emit *e, const struct uop *u, int32_t disp, u
 {
     if (e->in_window[e->i])
         return win_access(e, u);
-    return at_base(e, u, e->home[R_SP], disp, size, write);
+    return at_base(e, u, e->home[R_SP], disp, size, 0, write);
 }
 
 static void move_sp(struct emit *e, unsigned size, int64_t by)

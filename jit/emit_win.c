@@ -18,6 +18,7 @@
  * around. The group takes in the address in the base register itself whenever that has moved, so
  * that all of them are in the page, below 4 GiB. */
 #include "jit/emit.h"
+#include "jit/vec.h"
 
 #define WIDE     512  /* bytes that one check may span */
 #define FAR_DISP 4096 /* of 32-bit code: beyond it a displacement may be meant to wrap around */
@@ -31,12 +32,27 @@ static bool among(unsigned op, unsigned first, unsigned end)
 
 static struct access on_stack(int32_t disp, unsigned size, bool write)
 {
-    return (struct access){R_SP, (uint8_t)size, write, disp};
+    return (struct access){.base = R_SP, .size = (uint8_t)size, .write = write, .disp = disp};
+}
+
+/* Takes a->base and imm, if they are a base and a displacement to work with. */
+static bool usable(const struct emit *e, struct access *a, unsigned form, int64_t imm)
+{
+    bool code64 = (e->b->key & KEY_CODE) == ISA_64;
+    if (a->base == R_IP)
+        imm += (int64_t)(e->b->paddr & (PAGE_SIZE - 1));
+    if (!x_fits32(imm) || (form != FORM_B64 && form != FORM_B32))
+        return false;
+    if (form == FORM_B32 && (code64 || a->base >= R_GENERAL || imm <= -FAR_DISP || imm >= FAR_DISP))
+        return false;
+    a->disp = (int32_t)imm;
+    return true;
 }
 
 bool e_access_of(const struct emit *e, const struct uop *u, struct access *a)
 {
     bool code64 = (e->b->key & KEY_CODE) == ISA_64;
+    int64_t imm;
     switch (u->op) {
     case UOP_PUSH64:
     case UOP_PUSHI64:
@@ -50,20 +66,19 @@ bool e_access_of(const struct emit *e, const struct uop *u, struct access *a)
     case UOP_RET64: *a = on_stack(0, 8, false); return true;
     case UOP_POP32:
     case UOP_RET32: *a = on_stack(0, 4, false); return true;
+    case UOP_X87:
+    case UOP_HELP:
+        return x87_access(e, u, a, &imm) && usable(e, a, code64 ? FORM_B64 : FORM_B32, imm);
     default: break;
     }
-    if (!among(u->op, UOP_LD, UOP_STW8))
+    bool vec = among(u->op, UOP_LDV4_B64, UOP_PUSH64);
+    if (!among(u->op, UOP_LD, UOP_STW8) && !(vec && vec_access(e, u, a)))
         return false;
-    unsigned form = (u->op - UOP_LD) % FORM_COUNT;
-    int64_t disp = u->imm;
-    if (u->a == R_IP)
-        disp += (int64_t)(e->b->paddr & (PAGE_SIZE - 1));
-    if (!x_fits32(disp) || (form != FORM_B64 && form != FORM_B32))
-        return false;
-    if (form == FORM_B32 && (code64 || u->a >= R_GENERAL || disp <= -FAR_DISP || disp >= FAR_DISP))
-        return false;
-    *a = (struct access){u->a, u->size, u->op >= UOP_ST8_B64, (int32_t)disp};
-    return true;
+    unsigned form = (u->op - (vec ? UOP_LDV4_B64 : UOP_LD)) % FORM_COUNT;
+    if (!vec)
+        *a = (struct access){.size = u->size, .write = u->op >= UOP_ST8_B64};
+    a->base = u->a;
+    return usable(e, a, form, u->imm);
 }
 
 /* Planning: what is known of the base registers while the block is walked through. */
@@ -82,6 +97,18 @@ static void forget_all(struct planner *p)
     memset(p->r, 0, sizeof p->r);
 }
 
+/* Notes what a, at `at` in the window, needs of its address. False: others need another one. */
+static bool aligns(struct window *w, const struct access *a, int32_t at)
+{
+    if (a->align && w->align && (at - w->aligned) & (a->align & w->align))
+        return false;
+    if (a->align > w->align) {
+        w->align = a->align;
+        w->aligned = at;
+    }
+    return true;
+}
+
 /* Takes the access of uop i into its base's group, or begins one. */
 static void join(struct planner *p, unsigned i, const struct access *a)
 {
@@ -96,7 +123,7 @@ static void join(struct planner *p, unsigned i, const struct access *a)
             hi = k->delta + 1;
         lo = lo < w->lo ? lo : w->lo;
         hi = hi > w->hi ? hi : w->hi;
-        if (hi - lo <= WIDE) {
+        if (hi - lo <= WIDE && aligns(w, a, k->delta + a->disp)) {
             w->lo = lo;
             w->hi = hi;
             w->mixed |= w->write != a->write;
@@ -113,6 +140,8 @@ static void join(struct planner *p, unsigned i, const struct access *a)
                                             .hi = a->disp + a->size,
                                             .base = a->base,
                                             .write = a->write,
+                                            .align = a->align,
+                                            .aligned = a->disp,
                                             .first = (uint16_t)i,
                                             .last = (uint16_t)i};
     if (!p->code64 && a->base != R_ZERO) {
@@ -140,7 +169,7 @@ static void follow(struct planner *p, const struct uop *u)
 {
     bool wide = p->code64;
     unsigned op = u->op;
-    if (op == UOP_HELP) {
+    if (op == UOP_HELP && e_writes(u) == ~0u) {
         forget_all(p);
     } else if (op == (wide ? UOP_MOV_R64 : UOP_MOV_R32)) {
         derive(p, u->dst, u->a, 0);
@@ -181,6 +210,10 @@ void win_plan(struct emit *e)
         if (e->in_window[i] &&
             e->window[e->in_window[i] - 1].first == e->window[e->in_window[i] - 1].last)
             e->in_window[i] = 0;
+    for (unsigned n = 0; n < e->windows; n++) { /* what must be aligned is so if `lo` is */
+        struct window *w = &e->window[n];
+        w->lo -= (w->lo - w->aligned) & w->align;
+    }
 }
 
 bool win_open(const struct emit *e)
@@ -240,7 +273,7 @@ struct xmem win_access(struct emit *e, const struct uop *u)
         x_lea(&e->a, 8, J_X0, xm(base, w->lo));
     else
         x_mov_rr(&e->a, 8, J_X0, base);
-    e_look_up(e, s, (unsigned)(w->hi - w->lo), w->write);
+    e_look_up(e, s, (unsigned)(w->hi - w->lo), w->align, w->write);
     if (base == J_X0)
         base = base_of(e, &a);
     e_addend(e);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cpu/x87.h"
 #include "jit/emit.h"
 #include "jit/vec.h"
 
@@ -239,14 +240,10 @@ bool jit_wide(struct cpu *c, const struct jit_site *s)
     arrive(c, s);
     c->jit.accesses++;
     uint64_t la = s->which == R_IP ? c->jit.page : s->which == R_ZERO ? 0 : c->s.r[s->which];
-    struct access a;
-    struct emit e = {.b = s->block};
-    CHECK(e_access_of(&e, u, &a));
-    la += (uint64_t)(int64_t)a.disp;
     uint64_t first = la + (uint64_t)(int64_t)s->lo;
     interp_mark(c, u);
-    if (!s->mixed && (first & (PAGE_SIZE - 1)) + s->bytes <= PAGE_SIZE &&
-        lin_probe(c, la, s->write ? ACC_WRITE : ACC_READ, a.size)) {
+    if (!s->mixed && !(first & s->align) && (first & (PAGE_SIZE - 1)) + s->bytes <= PAGE_SIZE &&
+        lin_probe(c, first + s->at, s->write ? ACC_WRITE : ACC_READ, s->size)) {
         const struct tlb_entry *t = tlb_slot(c, c->tlb_ctx, first);
         if (first - (s->write ? t->write : t->read) <= PAGE_SIZE - s->bytes)
             return depart(c, s);
@@ -264,6 +261,7 @@ bool jit_help(struct cpu *c, const struct jit_site *s)
     const struct uop *u = s->u;
     arrive(c, s);
     c->jit.helpers++;
+    uint64_t generation = c->tlb->generation;
     if (u->op == UOP_HELP)
         interp_mark(c, u);
     if (!u->helper(c, u)) {
@@ -271,6 +269,12 @@ bool jit_help(struct cpu *c, const struct jit_site *s)
             interp_mark(c, u);
         if (u->op != UOP_CALLQ)
             return false;
+    }
+    if (UNLIKELY(c->tlb->generation != generation) &&
+        (u->op == UOP_X87 || (u->op == UOP_HELP && u->scale == X87_HELP))) {
+        c->jit.resume = u + 1; /* windows are no longer what they were */
+        c->insn_index = 0;
+        return false;
     }
     return depart(c, s);
 }

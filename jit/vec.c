@@ -296,6 +296,15 @@ static void encode(struct x64 *a, const struct form *f, unsigned reg, unsigned r
         x_u8(a, f->imm);
 }
 
+uint32_t vec_writes(const struct uop *u)
+{
+    const struct isa_row *row = &isa_rows[VEC_ROW(u)];
+    unsigned to = where_of(row->op[0]);
+    if (is_text(row))
+        return BIT(R_CX);
+    return to == W_V || to == W_U || to == W_W ? 0 : (uint32_t)BIT(u->dst & 31);
+}
+
 /* The instruction itself. `at`: its memory operand, if it has one. */
 static void perform(struct emit *e, const struct uop *u, const struct form *f, struct xmem at)
 {
@@ -365,24 +374,61 @@ static unsigned access_size(const struct uop *u, unsigned first)
     }
 }
 
-/* Host address of the operand into J_X0. */
-static void address(struct emit *e, const struct uop *u, unsigned size, bool write)
+static bool slow_form(const struct uop *u)
 {
-    begin(e, u, true);
+    return (u->op - UOP_LDV4_B64) % FORM_COUNT == FORM_S;
+}
+
+/* Is the load followed by the instruction whose operand it is, and which has an encoding? */
+static bool feeds(const struct emit *e, const struct uop *u, struct form *f)
+{
+    const struct uop *next = u + 1;
+    return (next->op == UOP_CALLQ || next->op == UOP_CALLF) && next->seg == VEC_UOP &&
+           plan(e, next, f) && f->memory && next->b == u->dst;
+}
+
+bool vec_access(const struct emit *e, const struct uop *u, struct access *a)
+{
+    bool store = u->op >= UOP_STV4_B64,
+         vex = u->op >= UOP_STV_B64 || (!store && u->op >= UOP_LDV_B64);
+    unsigned size = access_size(u, store ? UOP_STV4_B64 : UOP_LDV4_B64);
+    struct form f;
+    *a = (struct access){.size = (uint8_t)size, .write = store, .align = (uint8_t)u->aux};
+    if (slow_form(u))
+        return false;
+    if (!store && u->dst >= 16)
+        return feeds(e, u, &f);
+    if (size != 4 && size != 8 && size != 16 && size != 32)
+        return false;
+    return !(store ? size == 32 : vex) || isa_has(&e->host, FEAT_AVX);
+}
+
+/* The operand; of one that is known not to fault, the check has been made. */
+static struct xmem operand(struct emit *e, const struct uop *u, unsigned size, bool write)
+{
+    struct xmem m = xm(J_X0, 0);
+    begin(e, u, !win_open(e));
+    if (e_operand(e, u, &m))
+        return m;
     e_address(e, u);
     e_check(e, u, size, write);
     if (u->aux) {
         x_test_ri(&e->a, 1, J_X0, u->aux);
         e_stub_jcc(e, e->access, XC_NZ);
     }
+    return m;
 }
 
-/* After the slow path: the temporary has it. */
-static void in_temporary(struct emit *e, const struct uop *u)
+/* After the slow path: the temporary has it, and is where hot code looks for it: through J_X0, or a
+ * base and J_X1. */
+static void in_temporary(struct emit *e, const struct stub *s)
 {
-    struct xmem m = vreg(u->dst);
-    x_load(&e->a, 8, J_X0, E_CPU(jit.self)); /* LEA knows no segment */
-    x_lea(&e->a, 8, J_X0, xm(J_X0, m.disp));
+    int32_t at = vreg(s->u->dst).disp - s->at.disp;
+    unsigned to = s->at.index == X_NONE ? J_X0 : J_X1;
+    x_load(&e->a, 8, to, E_CPU(jit.self)); /* LEA knows no segment */
+    x_lea(&e->a, 8, to, xm(to, at));
+    if (s->at.index != X_NONE)
+        x_alu_rr(&e->a, XA_SUB, 8, J_X1, s->at.base);
 }
 
 static void move(struct emit *e, unsigned size, bool store, bool vex, unsigned reg, struct xmem m)
@@ -395,11 +441,6 @@ static void move(struct emit *e, unsigned size, bool store, bool vex, unsigned r
         x_rm_p(&e->a, prefix[pp], 4, op, reg, m);
 }
 
-static bool slow_form(const struct uop *u)
-{
-    return (u->op - UOP_LDV4_B64) % FORM_COUNT == FORM_S;
-}
-
 bool emit_vec_load(struct emit *e, const struct uop *u)
 {
     unsigned size = access_size(u, UOP_LDV4_B64);
@@ -409,22 +450,24 @@ bool emit_vec_load(struct emit *e, const struct uop *u)
         return false;
     if (u->dst >= 16) { /* a memory operand: the instruction follows */
         const struct uop *next = u + 1;
-        if ((next->op != UOP_CALLQ && next->op != UOP_CALLF) || next->seg != VEC_UOP ||
-            !plan(e, next, &f) || !f.memory || next->b != u->dst)
+        if (!feeds(e, u, &f))
             return false;
         before_write(e, next, &f);
-        address(e, u, size, false);
-        e->access->after = in_temporary;
+        struct xmem m = operand(e, u, size, false);
+        if (e->access) {
+            e->access->after = in_temporary;
+            e->access->at = m;
+        }
         e_resume(e);
-        perform(e, next, &f, xm(J_X0, 0));
+        perform(e, next, &f, m);
         e->skip = 1;
         return true;
     }
     if ((size != 4 && size != 8 && size != 16 && size != 32) ||
         (vex && !isa_has(&e->host, FEAT_AVX)))
         return false;
-    address(e, u, size, false);
-    move(e, size, false, vex, u->dst, xm(J_X0, 0));
+    struct xmem m = operand(e, u, size, false);
+    move(e, size, false, vex, u->dst, m);
     e_resume(e);
     return true;
 }
@@ -435,15 +478,15 @@ bool emit_vec_store(struct emit *e, const struct uop *u)
     if (slow_form(u) || (size != 4 && size != 8 && size != 16 && size != 32) ||
         (size == 32 && !isa_has(&e->host, FEAT_AVX)))
         return false;
-    address(e, u, size, true);
+    struct xmem m = operand(e, u, size, true);
+    unsigned free = m.base == J_X0 ? J_X1 : J_X0;
     if (u->dst < 16)
-        move(e, size, true, u->op >= UOP_STV_B64 && isa_has(&e->host, FEAT_AVX), u->dst,
-             xm(J_X0, 0));
-    for (unsigned i = 0; u->dst >= 16 && i < size; i += 8) {
+        move(e, size, true, u->op >= UOP_STV_B64 && isa_has(&e->host, FEAT_AVX), u->dst, m);
+    for (unsigned i = 0; u->dst >= 16 && i < size; i += 8, m.disp += 8) {
         struct xmem from = vreg(u->dst);
         from.disp += (int32_t)i;
-        x_load(&e->a, size < 8 ? size : 8, J_X1, from);
-        x_store(&e->a, size < 8 ? size : 8, xm(J_X0, (int32_t)i), J_X1);
+        x_load(&e->a, size < 8 ? size : 8, free, from);
+        x_store(&e->a, size < 8 ? size : 8, m, free);
     }
     e_resume(e);
     return true;

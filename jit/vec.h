@@ -18,4 +18,11 @@ void vec_save(struct x64 *a, bool avx);
 void x87_thunk_load(struct x64 *a);
 void x87_thunk_save(struct x64 *a);
 
+/* General registers that a call of a vector operation writes. */
+uint32_t vec_writes(const struct uop *u);
+/* Accesses that e_operand() could do, but for the address: size, direction and alignment.
+ * x87_access has base and displacement, too. */
+bool vec_access(const struct emit *e, const struct uop *u, struct access *a);
+bool x87_access(const struct emit *e, const struct uop *u, struct access *a, int64_t *imm);
+
 #endif

@@ -182,24 +182,25 @@ static bool notes(const struct uop *u)
     return !(op == 3 && modrm == 0xe2) && !(op == 7 && modrm == 0xe0);
 }
 
-static void note(struct emit *e, const struct uop *u)
+/* `free`: a scratch register. */
+static void note(struct emit *e, const struct uop *u, unsigned free)
 {
     const struct uop *next = u + 1;
     if (!notes(u))
         return;
     if (!e->x87_noted) {
-        x_rm(&e->a, 4, 0x0fb7, J_X1,
+        x_rm(&e->a, 4, 0x0fb7, free,
              e_cpu(offsetof(struct cpu, s.seg) + SEG_CS * sizeof(struct seg) +
                    offsetof(struct seg, sel)));
-        x_store(&e->a, 2, E_CPU(s.fcs), J_X1);
+        x_store(&e->a, 2, E_CPU(s.fcs), free);
         e->x87_noted = true;
     }
     if (native(e, next) && !(next->aux & X87_MEM) && notes(next))
         return;
     unsigned size = e->b->mask[0] == ~0ull ? 8 : 4;
-    x_load(&e->a, 8, J_X1, E_CPU(jit.page));
-    x_lea(&e->a, size, J_X1, xm(J_X1, (int32_t)((e->b->paddr & (PAGE_SIZE - 1)) + u->ip)));
-    x_store(&e->a, 8, E_CPU(s.fip), J_X1);
+    x_load(&e->a, 8, free, E_CPU(jit.page));
+    x_lea(&e->a, size, free, xm(free, (int32_t)((e->b->paddr & (PAGE_SIZE - 1)) + u->ip)));
+    x_store(&e->a, 8, E_CPU(s.fip), free);
 }
 
 static void begin(struct emit *e, const struct uop *u, bool memory)
@@ -215,36 +216,71 @@ static void begin(struct emit *e, const struct uop *u, bool memory)
     e->x87_live = true;
 }
 
-/* Host address of the operand in J_X0. What the check does not let pass is the helper's. */
-static void address(struct emit *e, const struct uop *u, int size)
+static bool is_fldcw(const struct uop *u)
 {
-    if (u->op == UOP_X87) {
-        struct uop at = *u;
-        at.op = UOP_LDZ64_B64 + (u->asize == 8 ? FORM_X64 : FORM_X32);
-        e_address(e, &at);
-    } else {
-        e_get(e, J_X0, R_T0);
+    return opcode(u) == 1 && digit(u) == 5;
+}
+
+/* The offset is in the uop, or made by the LEA before it. Of FLDCW it is not asked: it may have to
+ * go to the helper though it is in a window. */
+bool x87_access(const struct emit *e, const struct uop *u, struct access *a, int64_t *imm)
+{
+    bool code64 = (e->b->key & KEY_CODE) == ISA_64;
+    if (!is_x87(u) || !(u->aux & X87_MEM) || is_fwait(u) || !native(e, u) || is_fldcw(u))
+        return false;
+    int size = memory_size[opcode(u)][digit(u)];
+    const struct uop *from = u;
+    if (u->op == UOP_HELP) {
+        from = u - 1;
+        if (u == e->b->uops || from->insn != u->insn || from->dst != R_T0 ||
+            from->op != (code64 ? UOP_LEA64 : UOP_LEA32))
+            return false;
+    } else if (u->asize != (code64 ? 8 : 4)) {
+        return false;
     }
-    e_check(e, u, (unsigned)(size < 0 ? -size : size), size < 0);
-    e->access->kind = STUB_HELP;
+    if (from->b != R_ZERO || (from->a >= R_T0 && from->a != R_ZERO && from->a != R_IP))
+        return false;
+    *a = (struct access){
+        .base = from->a, .size = (uint8_t)(size < 0 ? -size : size), .write = size < 0};
+    *imm = from->imm;
+    return true;
+}
+
+/* The operand. What the check does not let pass is the helper's. */
+static struct xmem operand(struct emit *e, const struct uop *u, int size)
+{
+    struct xmem m = xm(J_X0, 0);
+    if (!e_operand(e, u, &m)) {
+        if (u->op == UOP_X87) {
+            struct uop at = *u;
+            at.op = UOP_LDZ64_B64 + (u->asize == 8 ? FORM_X64 : FORM_X32);
+            e_address(e, &at);
+        } else {
+            e_get(e, J_X0, R_T0);
+        }
+        e_check(e, u, (unsigned)(size < 0 ? -size : size), size < 0);
+    }
+    if (e->access)
+        e->access->kind = STUB_HELP;
+    return m;
 }
 
 static void with_memory(struct emit *e, const struct uop *u)
 {
-    bool fldcw = opcode(u) == 1 && digit(u) == 5;
+    bool fldcw = is_fldcw(u);
     e_write(e, R_T0); /* the quick forms' helpers leave the offset there */
-    begin(e, u, true);
-    address(e, u, memory_size[opcode(u)][digit(u)]);
+    begin(e, u, !win_open(e));
+    struct xmem m = operand(e, u, memory_size[opcode(u)][digit(u)]);
     if (fldcw) { /* an exception unmasked: no longer the host's business */
-        x_rm(&e->a, 4, 0x0fb7, J_X1, xm(J_X0, 0));
+        x_rm(&e->a, 4, 0x0fb7, J_X1, m);
         x_rr(&e->a, 4, 0xf7, 2, J_X1);
         x_test_ri(&e->a, 4, J_X1, 0x3f);
         e_stub_jcc(e, e->access, XC_NZ);
         e->access->x87 = false;
         e->x87_live = false;
     }
-    note(e, u);
-    x_rm(&e->a, 4, 0xd8 | opcode(u), digit(u), xm(J_X0, 0));
+    note(e, u, m.base == J_X0 ? J_X1 : J_X0);
+    x_rm(&e->a, 4, 0xd8 | opcode(u), digit(u), m);
     e_resume(e);
 }
 
@@ -264,7 +300,7 @@ bool emit_x87(struct emit *e, const struct uop *u)
     if (op == 7 && modrm == 0xe0)
         e_write(e, R_AX);
     begin(e, u, false);
-    note(e, u);
+    note(e, u, J_X1);
     if ((op == 2 || op == 3) && modrm < 0xe0)
         e_flags_in(e);
     x_u8(&e->a, 0xd8 | op);
