@@ -46,6 +46,23 @@ static unsigned subs(uint32_t leaf)
     }
 }
 
+/* Some kernels that emulate say more than they were told: HTT, say, which makes firmware count
+ * packages of CPUs that there are not. */
+static void compare(const struct kvm_vcpu *v, const struct list *told)
+{
+    struct list *l = xcalloc(1, sizeof *l);
+    l->nent = ENTRIES;
+    if (v->c->index == 0 && kvm_call(v->fd, KVM_GET_CPUID2, l) >= 0)
+        for (unsigned i = 0; i < min_u64(l->nent, told->nent); i++) {
+            const struct kvm_cpuid_entry2 *is = &l->entry[i], *was = &told->entry[i];
+            if (is->function == 1 && was->function == 1 &&
+                ((is->ecx & ~was->ecx) | (is->edx & ~was->edx)))
+                LOG(v->c->log, KVM, "the kernel adds to CPUID 1: ECX %08x, EDX %08x",
+                    is->ecx & ~was->ecx, is->edx & ~was->edx);
+        }
+    free(l);
+}
+
 bool kvm_set_cpuid(struct kvm_vcpu *v, struct err *e)
 {
     struct list *l = xcalloc(1, sizeof *l);
@@ -61,6 +78,8 @@ bool kvm_set_cpuid(struct kvm_vcpu *v, struct err *e)
     for (uint32_t leaf = 0x80000000; leaf <= last_extended && leaf < 0x80000010; leaf++)
         add(l, c, leaf, 0, false);
     int r = kvm_call(v->fd, KVM_SET_CPUID2, l);
+    if (r >= 0)
+        compare(v, l);
     free(l);
     return r >= 0 ||
            err_set(e, ERR_UNSUPPORTED, "KVM does not take this CPU model: %s", strerror(errno));
