@@ -351,8 +351,8 @@ struct cpu {
     /* Turns: the icount from which a lock ends this one; a lock was found taken. */
     uint64_t turn_end;
     bool lock_failed;
-    bool parallel;             /* can have a thread of its own; to be set before an engine joins */
-    uint8_t store_locks;       /* of an access to pages with code: mmu.c */
+    bool parallel;       /* can have a thread of its own; to be set before an engine joins */
+    uint8_t store_locks; /* of an access to pages with code: mmu.c */
 
     /* The instruction being executed. */
     uint64_t next_rip; /* where execution goes on; a branch helper overwrites it */

@@ -72,7 +72,8 @@ static inline bool alone_rom(const struct cpu *c, uint64_t paddr)
     return UNLIKELY(c->alone.rows != NULL) && paddr >= 0x100000 && paddr < 0xff000000;
 }
 
-/* Does the CPU's access (any of the WATCH_* in `kind`) of n bytes at la hit a watchpoint? Then *w is its place in the list. */
+/* Does the CPU's access (any of the WATCH_* in `kind`) of n bytes at la hit a watchpoint? Then *w
+ * is its place in the list. */
 bool stops_watched(const struct cpu *c, uint64_t la, unsigned n, unsigned kind, unsigned *w);
 /* WATCH_* of watchpoints that touch la's page. */
 unsigned stops_watches_page(const struct cpu *c, uint64_t la);

@@ -15,7 +15,7 @@ struct compare_options {
     enum witness_grain grain;       /* how often the state is looked at */
     uint64_t every;                 /* instructions to the first comparison */
     uint64_t steps;                 /* instructions to compare; 0: until the machine ends */
-    uint64_t from;    /* grain sync: instructions after which it is grain insn */
+    uint64_t from;                  /* grain sync: instructions after which it is grain insn */
     uint64_t split;   /* the second machine runs at most so many instructions at once; 0: freely */
     uint64_t inject;  /* after so many instructions a bit of a register is changed in the second
                          machine, or in ishi beside a stub, to see that it is found; 0: never */

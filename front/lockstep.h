@@ -60,7 +60,8 @@ struct lockstep {
     struct bus *bus;
     struct witness w;
     bool free; /* grain sync, now */
-    bool sure; /* every execution of the instruction at RIP is a meeting: the other's next is this */
+    bool
+        sure; /* every execution of the instruction at RIP is a meeting: the other's next is this */
     uint8_t *by_row, *alone_rows;
     struct step *window;            /* WINDOW + 1 */
     unsigned count;                 /* instructions in it; window[count] is where ishi is */
@@ -74,7 +75,7 @@ struct lockstep {
     uint64_t met;            /* grain sync: icount at which both were the same last */
     uint64_t other_la;       /* and where the other machine was left */
     uint64_t waiting;        /* icount since which an interrupt waits; 0: none does */
-    uint64_t stops; /* grain sync: of the other machine at breakpoints and after steps */
+    uint64_t stops;          /* grain sync: of the other machine at breakpoints and after steps */
     uint64_t steps, syncs, ever_checked, used[RULE_COUNT];
     struct meeting meeting[MEETINGS]; /* the last ones; the next goes to [meetings % MEETINGS] */
     uint64_t meetings;

@@ -10,7 +10,7 @@
 #include "front/compare_snap.h"
 
 #define WITNESS_RAM (4ull << 30) /* of a QEMU that ishi starts: all that 32 bits address */
-#define WITNESS_LOG (1u << 20) /* bytes of log at a time */
+#define WITNESS_LOG (1u << 20)   /* bytes of log at a time */
 
 struct witness {
     struct gdb_client gdb;
