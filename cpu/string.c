@@ -163,6 +163,36 @@ static uint64_t element(const char *p, unsigned size)
     }
 }
 
+/* How many of n bytes at a and b are equal, before the first that is not; perhaps fewer. b NULL:
+ * a's are compared with `pattern`, again and again. */
+static uint64_t equal_bytes(const char *a, const char *b, uint64_t pattern, uint64_t n)
+{
+    enum { CHUNK = 256 };
+    uint64_t i = 0, x, y = pattern;
+    while (b && n - i >= CHUNK && !memcmp(a + i, b + i, CHUNK))
+        i += CHUNK;
+    for (; n - i >= 8; i += 8) {
+        memcpy(&x, a + i, 8);
+        if (b)
+            memcpy(&y, b + i, 8);
+        if (x != y)
+            break;
+    }
+    return i;
+}
+
+/* How many of n elements can be passed over as surely not the last of a SCAS or CMPS. */
+static uint64_t passed(const struct string *s, const char *from, const char *to, uint64_t n)
+{
+    static const uint64_t ones[] = {0x0101010101010101, 0x0001000100010001, 0x100000001, 1};
+    if (s->rep == 0xf3)
+        return equal_bytes(to, from, s->acc * ones[lg_size(s->size)], n * s->size) / s->size;
+    if (from || s->size > 1)
+        return 0;
+    const char *hit = memchr(to, (int)(uint8_t)s->acc, n);
+    return hit ? (uint64_t)(hit - to) : n;
+}
+
 /* Does up to n elements forward, straight on host memory; returns how many. */
 static uint64_t bulk(struct cpu *c, struct string *s, uint64_t n)
 {
@@ -182,6 +212,8 @@ static uint64_t bulk(struct cpu *c, struct string *s, uint64_t n)
     case STR_LODS: s->acc = element(from + (n - 1) * s->size, s->size), done = n; break;
     default:
         s->mismatch = false;
+        done = passed(s, from, to, n);
+        done = done < n ? done : n - 1; /* the last is looked at in any case */
         for (; done < n && !s->mismatch; done++)
             compare(s, from ? element(from + done * s->size, s->size) : s->acc,
                     element(to + done * s->size, s->size));

@@ -185,6 +185,43 @@ static void test_strings(void **state)
     stop(p);
 }
 
+/* Long searches and comparisons end where one element after the other does, whatever the size, the
+ * alignment and the place. */
+static void test_long_searches(void **state)
+{
+    static const uint8_t opcodes[2][2] = {{0xae, 0xa6}, {0xaf, 0xa7}}; /* SCAS, CMPS */
+    enum { A = 0x20003, B = 0x28001, BYTES = 3000 };
+    (void)state;
+    for (unsigned i = 0; i < 600; i++) {
+        unsigned lg = i % 4, size = 1u << lg, repne = i / 4 % 2, cmps = i / 8 % 2;
+        unsigned n = 1 + i * 37 % (BYTES / size), end = i * 101 % (n + n / 4 + 1), done = 0;
+        uint8_t prefix = repne ? 0xf2 : 0xf3, width = lg == 1 ? 0x66 : 0x90;
+        START(FLAT64, width == 0x66 ? width : prefix, width == 0x66 ? prefix : 0x48,
+              lg == 3 ? 0x48 : 0x40, opcodes[lg > 0][cmps], 0xf4);
+        if (width != 0x66) /* prefix, REX, opcode */
+            memcpy(p->ram + 0x1001,
+                   (const uint8_t[]){lg == 3 ? 0x48 : 0x40, opcodes[lg > 0][cmps], 0xf4, 0xf4}, 4);
+        memset(p->ram + A, 7, BYTES);
+        memset(p->ram + B, 7, BYTES);
+        R(R_AX) = 0x0707070707070707;
+        for (unsigned k = 0; repne && k < n; k++) /* all differ */
+            p->ram[A + k * size + k % size] = 9;
+        if (end < n && repne)
+            memset(p->ram + A + end * size, 7, size);
+        else if (end < n)
+            p->ram[A + end * size + i % size] = 9;
+        R(R_DI) = A;
+        R(R_SI) = B;
+        R(R_CX) = n;
+        soft_run(&p->cpu, n + 1);
+        done = end < n ? end + 1 : n;
+        assert_int_equal(R(R_CX), n - done);
+        assert_int_equal(R(R_DI), A + done * size);
+        assert_int_equal(!!(flags_get(&p->cpu) & F_Z), end < n ? repne : !repne);
+        stop(p);
+    }
+}
+
 static void test_copy_between_pages_of_one_slot(void **state)
 {
     /* 2 MiB apart, source and destination want the same TLB slot */
@@ -289,6 +326,7 @@ int main(void)
         cmocka_unit_test(test_failed_cmpxchg),
         cmocka_unit_test(test_flags_of_a_helper),
         cmocka_unit_test(test_flags_of_a_vector_operation),
+        cmocka_unit_test(test_long_searches),
         cmocka_unit_test(test_copy_between_pages_of_one_slot),
     };
     return RUN(tests);
