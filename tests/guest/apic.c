@@ -6,6 +6,7 @@
  * args: --cpus 3
  * qemu: -smp 3
  */
+#include "lib/ap.h"
 #include "lib/check.h"
 
 #define APIC  0xfee00000ul
@@ -380,35 +381,7 @@ static void timer(void)
 
 /* At 0x8000, in real mode: what SIPI gives, then flat protected mode and ap_main on an own stack.
  * The words at 0x8f00 are for this CPU alone, as they start one after the other. */
-__asm__(".globl ap_begin, ap_end\n"
-        "ap_begin: .code16\n"
-        "cli\n"
-        "movl %edx, %cs:0xf0c\n"
-        "pushfl\n"
-        "popl %edx\n"
-        "movl %edx, %cs:0xf08\n"
-        "movl %cr0, %eax\n"
-        "movl %eax, %cs:0xf04\n"
-        "movl %cs, %edx\n"
-        "movl %edx, %cs:0xf00\n"
-        "lgdtl %cs:ap_gdt - ap_begin\n"
-        "andl $0x9fffffff, %eax\n"
-        "orl $1, %eax\n"
-        "movl %eax, %cr0\n"
-        "ljmpl $8, $ap32\n"
-        "ap_gdt: .word 767\n"
-        ".long gdt\n"
-        "ap_end: .code32\n"
-        "ap32: movl $0x10, %eax\n"
-        "movl %eax, %ds\n"
-        "movl %eax, %es\n"
-        "movl %eax, %ss\n"
-        "movl ap_stack, %esp\n"
-        "lidt ap_idtr\n"
-        "call ap_main\n"
-        ".balign 8\n"
-        "ap_idtr: .word 2047\n"
-        ".long ap_idt\n");
+__asm__(AP_START);
 
 /* Stubs that count vectors of the CPU whose counts are at FS. */
 __asm__(".balign 16\nap_stubs:\n"

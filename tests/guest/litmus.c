@@ -11,6 +11,7 @@
  */
 #include <stddef.h>
 
+#include "lib/ap.h"
 #include "lib/check.h"
 
 #define APIC 0xfee00000ul
@@ -38,28 +39,7 @@ static void wr(unsigned reg, uint32_t v)
 
 /* --- the other CPUs --------------------------------------------------------------------------- */
 
-__asm__(".globl ap_begin, ap_end\n"
-        "ap_begin: .code16\n"
-        "cli\n"
-        "lgdtl %cs:ap_gdt - ap_begin\n"
-        "movl %cr0, %eax\n"
-        "andl $0x9fffffff, %eax\n"
-        "orl $1, %eax\n"
-        "movl %eax, %cr0\n"
-        "ljmpl $8, $ap32\n"
-        "ap_gdt: .word 767\n"
-        ".long gdt\n"
-        "ap_end: .code32\n"
-        "ap32: movl $0x10, %eax\n"
-        "movl %eax, %ds\n"
-        "movl %eax, %es\n"
-        "movl %eax, %ss\n"
-        "movl ap_stack, %esp\n"
-        "lidt ap_idtr\n"
-        "call ap_main\n"
-        ".balign 8\n"
-        "ap_idtr: .word 2047\n"
-        ".long ap_idt\n"
+__asm__(AP_START
         /* an interrupt: ap_vector(), then EOI */
         "ap_entry: pusha\n"
         "cld\n"
