@@ -5,44 +5,18 @@
 #include "cpu/cpuid.h"
 #include "cpu/flags.h"
 #include "cpu/tlb.h"
-#include "engine/engine.h"
+#include "tests/bare_pc.h"
 
 #include <assert.h>
-#include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-#define RAM       (1u << 20)
 #define CODE      0x1000u
 #define IMAGE     0x10000u
 #define SAVED     0x20000u
-#define TABLES    0xf0000u
 #define AREA      832u /* bytes: XSAVE with AVX */
 #define MXCSR_IMM 24   /* offset of MXCSR in an image of FXSAVE */
 #define INSNS     200
-
-struct pc {
-    struct bus bus;
-    struct clock clock;
-    struct rng rng;
-    struct cpu cpu;
-    uint8_t *ram;
-};
-
-static uint64_t icount_clock(void *opaque)
-{
-    return cpu_icount(&((const struct pc *)opaque)->cpu);
-}
-
-static struct pc *build(void)
-{
-    struct pc *p = calloc(1, sizeof *p);
-    p->ram = aligned_alloc(PAGE_SIZE, RAM);
-    bus_init(&p->bus, p->ram, RAM, NULL);
-    clock_init(&p->clock, icount_clock, p);
-    cpu_init(&p->cpu, 0, 1, &p->bus, &p->clock, &p->rng, NULL, &cpu_model_find("v3")->features);
-    return p;
-}
 
 static void code_changed(struct pc *p, uint64_t at, uint64_t n)
 {
@@ -54,27 +28,23 @@ static void code_changed(struct pc *p, uint64_t at, uint64_t n)
 static void prepare(struct pc *p, bool wide)
 {
     struct cpu_state *s = &p->cpu.s;
-    memset(p->ram, 0, RAM);
-    put_le64(p->ram + TABLES, (TABLES + 0x1000) | 7);
-    put_le64(p->ram + TABLES + 0x1000, (TABLES + 0x2000) | 7);
-    put_le64(p->ram + TABLES + 0x2000, 0x87);
+    memset(p->ram, 0, RAM_SIZE);
     rng_seed(&p->rng, 1);
     cpu_reset(&p->cpu, false);
-    s->cr0 = CR0_ET | CR0_PE | CR0_NE | (wide ? CR0_PG : 0);
-    s->cr3 = TABLES;
+    s->cr0 = CR0_ET | CR0_NE;
     s->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
-    s->efer = wide ? EFER_LME | EFER_LMA : 0;
+    s->efer = 0;
     s->xcr0 = 7;
-    for (unsigned i = 0; i < SEG_COUNT; i++)
-        s->seg[i] = (struct seg){.limit = 0xffffffff, .sel = 8, .attr = 0xc093};
-    s->seg[SEG_CS].attr = wide ? 0xa09b : 0xc09b;
+    pc_flat(p, wide ? FLAT64 : FLAT32);
+    if (wide)
+        pc_long(p);
     s->idtr.limit = 0;
     for (unsigned i = 0; i < 16; i++)
         s->r[i] = IMAGE + 64 * i;
     s->r[R_SP] = 0x80000;
     tlb_flush(&p->cpu);
     cpu_mode_changed(&p->cpu);
-    code_changed(p, 0, RAM);
+    code_changed(p, 0, RAM_SIZE);
 }
 
 /* Runs one instruction with EBX at `at`, EDX:EAX = 7. False: it faulted. */
@@ -143,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (n < 2 || n < 2u + data[1])
         return 0;
     if (!p)
-        p = build();
+        p = pc_new(&engine_interp, &cpu_model_find("v3")->features);
     const uint8_t *code = data + 2, *image = code + data[1];
     n -= 2u + data[1];
     if (load_image(p, data[0], image, n))

@@ -24,7 +24,7 @@ static void test_moves64(void **state)
     assert_int_equal(p->cpu.s.icount, 8);
     assert_int_equal(soft_run(&p->cpu, 1000), ENGINE_BUDGET);
     assert_int_equal(p->cpu.s.icount, 1008);
-    stop(p);
+    pc_free(p);
 }
 
 /* Sum of 1..n by a loop, at every budget: the budget is exact wherever it ends. */
@@ -46,7 +46,7 @@ static void test_exact(void **state)
             if (done >= 32)
                 assert_int_equal(R(R_AX), 55);
         }
-        stop(p);
+        pc_free(p);
     }
 }
 
@@ -70,7 +70,7 @@ static void test_real(void **state)
     assert_int_equal(R(R_AX), 0x2001);
     assert_int_equal(R(R_SP), 0x8000);
     assert_int_equal(p->cpu.s.rip, 0x1000 + 23);
-    stop(p);
+    pc_free(p);
 }
 
 /* A store into the running block takes effect at once. */
@@ -82,7 +82,7 @@ static void test_own_code(void **state)
     (void)state;
     soft_run(&p->cpu, 2);
     assert_int_equal(R(R_AX), 42);
-    stop(p);
+    pc_free(p);
 }
 
 /* Code that another page's code rewrites between calls. */
@@ -99,7 +99,7 @@ static void test_rewritten(void **state)
     (void)state;
     soft_run(&p->cpu, 20);
     assert_int_equal(R(R_CX), 16);
-    stop(p);
+    pc_free(p);
 }
 
 /* Two instructions over a page's end. */
@@ -117,7 +117,7 @@ static void test_crossing(void **state)
     blocks_invalidate(p->cpu.blocks, 0x2001, 1);
     soft_run(&p->cpu, 5);
     assert_int_equal(R(R_AX), 0x22345679);
-    stop(p);
+    pc_free(p);
 }
 
 /* Among several CPUs, XCHG that finds a lock taken ends the turn, and any does when it is old. */
@@ -155,7 +155,7 @@ static void test_turn_ends_at_locks(void **state)
     p->cpu.s.rip = 0x1000;
     p->ram[0x5000] = 1;
     assert_int_equal(soft_run(&p->cpu, 100), ENGINE_BUDGET);
-    stop(p);
+    pc_free(p);
 }
 
 static void test_strings(void **state)
@@ -182,7 +182,7 @@ static void test_strings(void **state)
     assert_int_equal(p->ram[0x5001], 0xaa);
     assert_int_equal(p->ram[0x57ff], 0xaa);
     assert_int_equal(p->ram[0x5800], 0);
-    stop(p);
+    pc_free(p);
 }
 
 /* Long searches and comparisons end where one element after the other does, whatever the size, the
@@ -218,7 +218,7 @@ static void test_long_searches(void **state)
         assert_int_equal(R(R_CX), n - done);
         assert_int_equal(R(R_DI), A + done * size);
         assert_int_equal(!!(flags_get(&p->cpu) & F_Z), end < n ? repne : !repne);
-        stop(p);
+        pc_free(p);
     }
 }
 
@@ -239,7 +239,7 @@ static void test_copy_between_pages_of_one_slot(void **state)
     assert_int_equal(R(R_CX), 0);
     assert_memory_equal(p->ram + 0x40007, p->ram + 0x8003, 0xf00);
     assert_int_equal(p->ram[0x40006] | p->ram[0x40f07], 0);
-    stop(p);
+    pc_free(p);
 }
 
 static void test_flags_of_a_helper(void **state)
@@ -253,7 +253,7 @@ static void test_flags_of_a_helper(void **state)
     (void)state;
     soft_run(&p->cpu, 5);
     assert_int_equal(R(R_DX), 0xffffffff);
-    stop(p);
+    pc_free(p);
 }
 
 /* UCOMISD says "unequal" after an XOR that said "zero": the jump asks the right one. */
@@ -273,7 +273,7 @@ static void test_flags_of_a_vector_operation(void **state)
     (void)state;
     soft_run(&p->cpu, 12);
     assert_int_equal(R(R_AX), 0);
-    stop(p);
+    pc_free(p);
 }
 
 static void test_segmented(void **state)
@@ -291,7 +291,7 @@ static void test_segmented(void **state)
     assert_int_equal(get_le32(p->ram + 0xfffc), 0x04030201);
     assert_int_equal(R(R_DX), 0x04030201);
     assert_int_equal(R(R_SP), 0);
-    stop(p);
+    pc_free(p);
 }
 
 /* What a failed CMPXCHG of 32 bits leaves of its register: all of it. */
@@ -308,7 +308,7 @@ static void test_failed_cmpxchg(void **state)
     assert_int_equal(R(R_BX), 0xffffffff);
     soft_run(&p->cpu, 1);
     assert_int_equal(R(R_CX), (uint32_t)R(R_DX));
-    stop(p);
+    pc_free(p);
 }
 
 int main(void)

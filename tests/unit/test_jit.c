@@ -2,107 +2,10 @@
  * CPU ends agree, whatever the pieces that it is run in. */
 #include "unit.h"
 
-#include <stdlib.h>
+#include "random_code.h"
 
-#include "cpu/block.h"
-#include "cpu/flags.h"
-#include "cpu/tlb.h"
-#include "engine/engine.h"
-
-#define RAM_SIZE (1u << 20)
-#define CODE     0x1000u /* random bytes up to 4000h */
-#define INSNS    400
-#define CASES    400
-#define ROUNDS   40 /* so that blocks are compiled */
-
-enum mode { REAL, FLAT32, FLAT64, MODES };
-
-struct pc {
-    struct bus bus;
-    struct clock clock;
-    struct rng rng;
-    struct cpu cpu;
-    uint8_t *ram;
-};
-
-static uint64_t icount_clock(void *opaque)
-{
-    const struct pc *p = opaque;
-    return cpu_icount(&p->cpu);
-}
-
-static struct pc *build(void)
-{
-    struct pc *p = calloc(1, sizeof *p);
-    struct isa_features all = {{~0ull, ~0ull}};
-    p->ram = aligned_alloc(PAGE_SIZE, RAM_SIZE);
-    bus_init(&p->bus, p->ram, RAM_SIZE, NULL);
-    clock_init(&p->clock, icount_clock, p);
-    cpu_init(&p->cpu, 0, 1, &p->bus, &p->clock, &p->rng, NULL, &all);
-    return p;
-}
-
-static void scrap(struct pc *p, const struct engine *x)
-{
-    struct cpu *c = &p->cpu;
-    x->part(&c, 1);
-    cpu_free(c);
-    bus_free(&p->bus);
-    free(p->ram);
-    free(p);
-}
-
-/* One large page maps the first 2 MiB to themselves. */
-static void long_mode(struct pc *p)
-{
-    struct cpu_state *s = &p->cpu.s;
-    put_le64(p->ram + 0xf0000, 0xf1000 | 7);
-    put_le64(p->ram + 0xf1000, 0xf2000 | 7);
-    put_le64(p->ram + 0xf2000, 0x87);
-    s->cr3 = 0xf0000;
-    s->cr4 |= CR4_PAE;
-    s->efer = EFER_LME | EFER_LMA;
-    s->cr0 |= CR0_PG;
-}
-
-/* Real mode has a vector table of zeros, so it goes on from there; else a fault is the end. */
-static void prepare(struct pc *p, enum mode mode, uint64_t seed)
-{
-    struct cpu_state *s = &p->cpu.s;
-    struct rng r;
-    rng_seed(&r, seed);
-    rng_seed(&p->rng, seed);
-    memset(p->ram, 0, RAM_SIZE);
-    for (unsigned i = CODE; i < 0x4000; i += 8)
-        put_le64(p->ram + i, rng_next(&r));
-    cpu_reset(&p->cpu, false);
-    s->icount = 0;
-    s->cr0 = CR0_ET | (mode == REAL ? 0 : CR0_PE);
-    s->cr4 = mode == REAL ? 0 : CR4_OSFXSR;
-    s->efer = 0;
-    for (unsigned i = 0; i < SEG_COUNT; i++)
-        s->seg[i] = mode == REAL ? (struct seg){.limit = 0xffff, .attr = 0x93}
-                                 : (struct seg){.limit = 0xffffffff, .sel = 8, .attr = 0xc093};
-    if (mode != REAL)
-        s->seg[SEG_CS].attr = mode == FLAT64 ? 0xa09b : 0xc09b;
-    if (mode == FLAT64)
-        long_mode(p);
-    for (unsigned i = 0; i < 16; i++)
-        s->r[i] = rng_next(&r) & (rng_next(&r) % 3 ? 0xffff : mode == FLAT64 ? ~0ull : 0xffffffff);
-    s->r[R_SP] = 0x8000;
-    s->rip = CODE + rng_next(&r) % PAGE_SIZE;
-    s->idtr.limit = mode == REAL ? 0x3ff : 0;
-    tlb_flush(&p->cpu);
-    cpu_mode_changed(&p->cpu);
-    if (p->cpu.blocks)
-        blocks_flush(p->cpu.blocks);
-}
-
-static uint64_t hash(struct pc *p)
-{
-    flags_sync(&p->cpu);
-    return state_hash(STATE_HASH_INIT, &cpu_state_table, &p->cpu.s);
-}
+#define CASES  400
+#define ROUNDS 40 /* so that blocks are compiled */
 
 /* The same start again and again, so that what was cold is hot; memory as at the beginning. */
 static void again(struct pc *p, const struct cpu_state *s, const uint8_t *ram)
@@ -157,7 +60,7 @@ static void compare(struct pc *interp, struct pc *jit, struct rng *r, uint8_t *r
 
 static void test_same(void **state)
 {
-    struct pc *interp = build(), *jit = build();
+    struct pc *interp = pc_new_all(&engine_interp), *jit = pc_new_all(&engine_jit);
     struct cpu *a = &interp->cpu, *b = &jit->cpu;
     struct err e = {0};
     struct rng r;
@@ -172,8 +75,8 @@ static void test_same(void **state)
         compare(interp, jit, &r, ram, i);
     }
     free(ram);
-    scrap(interp, &engine_interp);
-    scrap(jit, &engine_jit);
+    pc_free(interp);
+    pc_free(jit);
 }
 
 /* A loop that works on its stack, which lies across pages and where addresses wrap around. */
@@ -201,7 +104,7 @@ static void test_windows(void **state)
     };
     /* at the end of RAM, what a check forgets is not there */
     static const uint32_t stacks[] = {0x8000, 0x8100, RAM_SIZE, 0x10, 0xfffffff0};
-    struct pc *interp = build(), *jit = build();
+    struct pc *interp = pc_new_all(&engine_interp), *jit = pc_new_all(&engine_jit);
     struct cpu *a = &interp->cpu, *b = &jit->cpu;
     struct err e = {0};
     struct rng r;
@@ -222,8 +125,8 @@ static void test_windows(void **state)
         compare(interp, jit, &r, ram, i);
     }
     free(ram);
-    scrap(interp, &engine_interp);
-    scrap(jit, &engine_jit);
+    pc_free(interp);
+    pc_free(jit);
 }
 
 /* Flags that generated code saved, then read by conditions that were chosen for a subtraction. */

@@ -7,30 +7,19 @@
 #include "unit.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "cpu/block.h"
 #include "cpu/flags.h"
 #include "cpu/tlb.h"
 #include "cpu/x87.h"
-#include "engine/engine.h"
+#include "tests/bare_pc.h"
 
-#define RAM_SIZE  (1u << 20)
 #define CODE      0x1000u
 #define DATA      0x40000u /* 4 pages; the fifth is not present, the sixth may not be written */
 #define DATA_SIZE 0x4000u
 #define MIDDLE    (DATA + DATA_SIZE / 2)
 #define RUNS      18 /* of a block: it is compiled on the way */
 #define INSNS     14
-
-struct pc {
-    const struct engine *engine;
-    struct bus bus;
-    struct clock clock;
-    struct rng rng;
-    struct cpu cpu;
-    uint8_t *ram;
-};
 
 static struct rng rng;
 static unsigned seed = 1, cases = 400;
@@ -40,41 +29,16 @@ static unsigned chance(unsigned n)
     return (unsigned)(rng_next(&rng) % n);
 }
 
-static uint64_t icount_clock(void *opaque)
-{
-    const struct pc *p = opaque;
-    return cpu_icount(&p->cpu);
-}
-
 static struct pc *build(const struct engine *engine)
 {
-    struct pc *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
-    struct isa_features all = {{~0ull, ~0ull}};
-    struct cpu *c;
+    struct pc *p = pc_new_all(engine);
+    struct cpu *c = &p->cpu;
     struct err e;
-    memset(p, 0, sizeof *p);
-    p->engine = engine;
-    p->ram = aligned_alloc(PAGE_SIZE, RAM_SIZE);
-    memset(p->ram, 0, RAM_SIZE);
-    bus_init(&p->bus, p->ram, RAM_SIZE, NULL);
-    clock_init(&p->clock, icount_clock, p);
-    c = &p->cpu;
-    cpu_init(c, 0, 1, &p->bus, &p->clock, &p->rng, NULL, &all);
     if (!engine->join(&c, 1, &e)) {
         printf("%s\n", e.text);
         exit(77);
     }
     return p;
-}
-
-static void scrap(struct pc *p)
-{
-    struct cpu *c = &p->cpu;
-    p->engine->part(&c, 1);
-    cpu_free(c);
-    bus_free(&p->bus);
-    free(p->ram);
-    free(p);
 }
 
 /* Doubles or pairs of floats, of every kind; integers of every size. */
@@ -406,8 +370,8 @@ static void test_random(void **state)
             }
         }
     }
-    scrap(a);
-    scrap(b);
+    pc_free(a);
+    pc_free(b);
 }
 
 int main(int argc, char **argv)

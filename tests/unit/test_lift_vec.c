@@ -1,63 +1,27 @@
 /* Vector instructions by machine code: which exception, what stays of the registers, alignment. */
 #include "unit.h"
 
-#include <stdlib.h>
-
-#include "cpu/cpu.h"
 #include "cpu/tlb.h"
-#include "engine/engine.h"
+#include "tests/bare_pc.h"
 #include "tests/coverage.h"
 
-#define RAM_SIZE (1u << 20)
 #define DATA     0x2000u
 #define UNMAPPED 0x300000u
-
-struct pc {
-    struct bus bus;
-    struct clock clock;
-    struct rng rng;
-    struct cpu cpu;
-    uint8_t *ram;
-};
-
-static uint64_t icount_clock(void *opaque)
-{
-    const struct pc *p = opaque;
-    return cpu_icount(&p->cpu);
-}
 
 /* 64-bit mode, the first 2 MiB mapped, no interrupt table: an exception is a shutdown that
  * c->chain explains. Or 32-bit code with paging off, or real mode. */
 static struct pc *start(unsigned bits, const void *code, size_t n)
 {
-    struct pc *p = calloc(1, sizeof *p);
-    struct isa_features all = {{~0ull, ~0ull}};
-    p->ram = aligned_alloc(PAGE_SIZE, RAM_SIZE);
-    memset(p->ram, 0, RAM_SIZE);
-    bus_init(&p->bus, p->ram, RAM_SIZE, NULL);
-    clock_init(&p->clock, icount_clock, p);
-    rng_seed(&p->rng, 1);
-    cpu_init(&p->cpu, 0, 1, &p->bus, &p->clock, &p->rng, NULL, &all);
-    coverage_attach(&p->cpu);
+    struct pc *p = pc_new_all(&engine_interp);
     struct cpu_state *s = &p->cpu.s;
-    for (unsigned i = 0; i < SEG_COUNT; i++)
-        s->seg[i] = bits == 16 ? (struct seg){.limit = 0xffff, .attr = 0x93}
-                               : (struct seg){.limit = 0xffffffff, .sel = 0x10, .attr = 0xc093};
+    coverage_attach(&p->cpu);
+    pc_flat(p, bits == 16 ? REAL : bits == 32 ? FLAT32 : FLAT64);
     s->cr0 = bits == 16 ? CR0_ET | CR0_NE : CR0_PE | CR0_ET | CR0_NE;
     s->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
     s->xcr0 = 7;
     s->idtr.limit = 0;
-    if (bits != 16)
-        s->seg[SEG_CS].attr = bits == 64 ? 0xa09b : 0xc09b;
-    if (bits == 64) {
-        put_le64(p->ram + 0xf0000, 0xf1000 | 7);
-        put_le64(p->ram + 0xf1000, 0xf2000 | 7);
-        put_le64(p->ram + 0xf2000, 0x87);
-        s->cr3 = 0xf0000;
-        s->cr4 |= CR4_PAE;
-        s->efer = EFER_LME | EFER_LMA;
-        s->cr0 |= CR0_PG;
-    }
+    if (bits == 64)
+        pc_long(p);
     s->fcw = 0x37f;
     s->mxcsr = 0x1f80;
     s->rip = 0x1000;
@@ -72,16 +36,6 @@ static struct pc *start(unsigned bits, const void *code, size_t n)
     tlb_flush(&p->cpu);
     cpu_mode_changed(&p->cpu);
     return p;
-}
-
-static void stop(struct pc *p)
-{
-    struct cpu *c = &p->cpu;
-    soft_part(&c, 1);
-    cpu_free(c);
-    bus_free(&p->bus);
-    free(p->ram);
-    free(p);
 }
 
 /* The exception that n instructions raise, or EXC_NONE. */
@@ -109,14 +63,14 @@ static void test_aligned(void **state)
     p->cpu.s.r[R_BX] += 8;
     assert_int_equal(run(p, 1), EXC_GP);
     assert_int_equal(p->cpu.chain[0].error, 0);
-    stop(p);
+    pc_free(p);
 }
 
 static void test_aligned_operand(void **state)
 {
     START(64, 0x66, 0x0f, 0xfc, 0x43, 0x04); /* paddb xmm0, [rbx+4] */
     assert_int_equal(run(p, 1), EXC_GP);
-    stop(p);
+    pc_free(p);
 }
 
 static void test_aligned_store(void **state)
@@ -124,7 +78,7 @@ static void test_aligned_store(void **state)
     START(64, 0x0f, 0x29, 0x43, 0x08); /* movaps [rbx+8], xmm0 */
     assert_int_equal(run(p, 1), EXC_GP);
     assert_int_equal(p->ram[DATA + 8], 9);
-    stop(p);
+    pc_free(p);
 }
 
 /* Legacy forms keep the upper half, VEX forms clear it. */
@@ -145,7 +99,7 @@ static void test_upper_half(void **state)
     assert_int_equal(V(3).q[0], 0x0807060504030201);
     assert_int_equal(V(3).q[1] | V(3).q[2] | V(3).q[3], 0);
     assert_int_equal(V(4).q[3], 0x21201f1e1d1c1b1a);
-    stop(p);
+    pc_free(p);
 }
 
 /* Which exception, by CR0 and CR4 (SDM 2A 2.4, 3A 2.5). */
@@ -155,7 +109,7 @@ static unsigned by_mode(unsigned bits, uint64_t cr0, uint64_t no_cr4, const void
     p->cpu.s.cr0 |= cr0;
     p->cpu.s.cr4 &= ~no_cr4;
     unsigned vector = run(p, 1);
-    stop(p);
+    pc_free(p);
     return vector;
 }
 
@@ -195,12 +149,12 @@ static void test_mmx(void **state)
     assert_int_equal(run(p, 1), EXC_PF);
     assert_int_equal(p->cpu.s.fsw, 3 << 11);
     assert_int_equal(p->cpu.s.ftw, 0);
-    stop(p);
+    pc_free(p);
     p = start(64, code + 11, 3);
     p->cpu.s.fcw = 0x37e;
     p->cpu.s.fsw = 0x8081; /* invalid, not masked */
     assert_int_equal(run(p, 1), EXC_MF);
-    stop(p);
+    pc_free(p);
 }
 
 /* Bytes that are masked out are not touched, nor do they fault. */
@@ -218,7 +172,7 @@ static void test_masked(void **state)
     V(1).b[3] = 0x80;
     assert_int_equal(run(p, 1), EXC_NONE);
     assert_int_equal(get_le64(p->ram + DATA), 0x0807060510030201);
-    stop(p);
+    pc_free(p);
 }
 
 /* A gather that faults keeps what it has, and says so in the mask (SDM 2C VPGATHERDD). */
@@ -233,7 +187,7 @@ static void test_gather(void **state)
     assert_int_equal(V(0).q[0], 0x0c0b0a0904030201);
     assert_int_equal(V(1).q[0], 0);
     assert_int_equal(V(1).d[2], 0xffffffff);
-    stop(p);
+    pc_free(p);
 }
 
 int main(void)

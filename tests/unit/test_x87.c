@@ -49,7 +49,7 @@ static void test_compute_and_store(void **state)
     assert_int_equal(p->cpu.s.fsw, FP_INEXACT);
     assert_int_equal(p->cpu.s.fip, 0x1006);
     assert_int_equal(p->cpu.s.fdp, 0); /* only with unmasked exceptions */
-    stop(p);
+    pc_free(p);
 }
 
 static void test_stack_faults(void **state)
@@ -64,7 +64,7 @@ static void test_stack_faults(void **state)
     assert_int_equal(run(p, 2), -1); /* over what is there */
     assert_int_equal(p->cpu.s.fsw & 0xff, FP_INVALID | FSW_SF);
     assert_true(p->cpu.s.fsw & FSW_C1);
-    stop(p);
+    pc_free(p);
 }
 
 static void test_unmasked_zero_divide(void **state)
@@ -81,7 +81,7 @@ static void test_unmasked_zero_divide(void **state)
     assert_st(p, 1, ONE); /* neither result nor pop */
     assert_int_equal(run(p, 1), EXC_MF);
     assert_int_equal(p->cpu.s.fip, 0x100a);
-    stop(p);
+    pc_free(p);
 }
 
 static void ferr_level(void *opaque, bool level)
@@ -105,7 +105,7 @@ static void test_ferr(void **state)
     assert_int_equal(level, 1);
     assert_int_equal(run(p, 1), -1);
     assert_int_equal(level, 0);
-    stop(p);
+    pc_free(p);
 }
 
 static void test_device_not_available(void **state)
@@ -128,7 +128,7 @@ static void test_device_not_available(void **state)
         p->cpu.s.cr0 = (p->cpu.s.cr0 & ~(CR0_TS | CR0_EM | CR0_MP)) | cases[i].cr0;
         cpu_mode_changed(&p->cpu);
         assert_int_equal(run(p, 1), cases[i].vector);
-        stop(p);
+        pc_free(p);
     }
 }
 
@@ -145,7 +145,7 @@ static void test_faulting_store_changes_nothing(void **state)
     assert_int_equal(p->cpu.s.fsw, fsw);
     assert_int_equal(p->cpu.s.fip, fip);
     assert_false(x87_empty(&p->cpu, 0));
-    stop(p);
+    pc_free(p);
 }
 
 static void test_real_mode_environment(void **state)
@@ -176,7 +176,7 @@ static void test_real_mode_environment(void **state)
     assert_int_equal(run(p, 2), -1);
     assert_st(p, 0, (struct f80){1ull << 63, 0x3f80});
     assert_int_equal(p->cpu.s.fdp, 0x12000);
-    stop(p);
+    pc_free(p);
 }
 
 static void test_fxsave(void **state)
@@ -200,7 +200,7 @@ static void test_fxsave(void **state)
     assert_st(p, 0, ONE);
     assert_int_equal(p->cpu.s.v[15].q[1], 77);
     assert_int_equal(run(p, 1), EXC_GP);
-    stop(p);
+    pc_free(p);
 }
 
 static void test_fxrstor_refuses_reserved_mxcsr(void **state)
@@ -210,7 +210,7 @@ static void test_fxrstor_refuses_reserved_mxcsr(void **state)
     put_le32(p->ram + 0x2018, 0x10000);
     assert_int_equal(run(p, 1), EXC_GP);
     assert_int_equal(p->cpu.s.fcw, FCW_INIT);
-    stop(p);
+    pc_free(p);
 }
 
 #define XSAVE(reg) 0x0f, 0xae, 0x04 | (reg) << 3, 0x25, 0x00, 0x20, 0, 0 /* [2000h] */
@@ -245,7 +245,7 @@ static void test_xsave(void **state)
     assert_int_equal(p->ram[0x3240], 0x11); /* XSAVEC leaves what is initial alone */
     put_le64(p->ram + 0x3210, 1);           /* a reserved part of the header */
     assert_int_equal(run(p, 1), EXC_GP);
-    stop(p);
+    pc_free(p);
 }
 
 static void test_xsave_needs_osxsave(void **state)
@@ -255,7 +255,7 @@ static void test_xsave_needs_osxsave(void **state)
     p->cpu.s.cr4 &= ~CR4_OSXSAVE;
     cpu_mode_changed(&p->cpu);
     assert_int_equal(run(p, 1), EXC_UD);
-    stop(p);
+    pc_free(p);
 }
 
 int main(void)
