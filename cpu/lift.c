@@ -449,7 +449,7 @@ static void close_block(struct lift *l, unsigned bytes)
 
 static bool count_row(struct cpu *c, const struct uop *u)
 {
-    c->coverage[u->imm]++;
+    __atomic_fetch_add(&c->coverage[u->imm], 1, __ATOMIC_RELAXED); /* of all CPUs */
     return true;
 }
 

@@ -40,7 +40,9 @@ static bool join(struct cpu **cpus, unsigned n, struct err *e)
             part(cpus, n);
             return err_set(e, ERR_UNSUPPORTED, "the host gives no memory for generated code");
         }
-        jit_new(cpus + i * of, of, &m);
+        struct jit *j = jit_new(cpus + i * of, of, &m);
+        if (i)
+            jit_join(j, cpus[0]->jit.jit);
     }
     return true;
 }

@@ -358,8 +358,8 @@ static const struct option table[] = {
      "own, "
      "so that a guest with several CPUs can use several of the host's; with --clock host, on "
      "x86-64 "
-     "hosts. While a debugger has breakpoints or steps, CPUs take turns. Default turns; on KVM "
-     "parallel.",
+     "hosts. While a debugger has breakpoints or steps, CPUs take turns. Default parallel where "
+     "there are several CPUs and it can be had; with --clock virtual or --stop-after, turns.",
      set_sched},
     {"rtc", 0, "SECONDS", "Time of the real-time clock at the start, in seconds since 1970 UTC.",
      set_rtc},

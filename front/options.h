@@ -26,8 +26,7 @@ struct options {
     bool display_term;
     const char *screenshot;
     enum clock_mode clock;
-    bool parallel; /* a thread for each CPU */
-    bool turns;    /* asked for */
+    bool parallel, turns; /* asked for; neither: as it suits */
     enum boot_linux_entry entry;
     uint32_t log_mask;
     const char *log_file;

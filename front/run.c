@@ -161,10 +161,21 @@ static void wake(void *opaque)
     loop_wake(&((struct front *)opaque)->loop);
 }
 
+/* Who said nothing gets a thread for each CPU, if that can be and is good for something. */
+static bool side_by_side(const struct options *o)
+{
+    if (o->parallel || o->turns)
+        return o->parallel;
+    if (o->engine->by_time)
+        return true;
+    return o->cpus > 1 && o->clock == CLOCK_HOST && !o->stop_after && o->engine->parallel &&
+           host_threads.tso;
+}
+
 static bool choose_threads(struct front *f, struct err *e)
 {
     const struct options *o = &f->setup.options;
-    if (!o->parallel && (o->turns || !o->engine->by_time))
+    if (!side_by_side(o))
         return true;
     if (o->stop_after)
         return err_set(e, ERR_INVALID,

@@ -14,6 +14,7 @@
 
 struct jit {
     struct codemem mem;
+    struct jit *peer; /* the next one of the machine, in a ring; itself, if it is alone */
     struct block_cache *blocks;
     struct cpu *cpus[CPU_MAX];
     unsigned count;
@@ -31,6 +32,15 @@ const struct jit_stats *jit_stats(const struct jit *j)
     return &j->stats;
 }
 
+/* All fields are counts. */
+static void add_stats(struct jit_stats *sum, const struct jit_stats *s)
+{
+    uint64_t *to = (uint64_t *)sum;
+    const uint64_t *from = (const uint64_t *)s;
+    for (size_t i = 0; i < sizeof *s / sizeof *from; i++)
+        to[i] += from[i];
+}
+
 void jit_show(const struct jit *j, char *buf, size_t size)
 {
     static const char *const text[] = {
@@ -38,24 +48,29 @@ void jit_show(const struct jit *j, char *buf, size_t size)
         JIT_EXITS(X)
 #undef X
     };
-    const struct jit_stats *s = &j->stats;
+    struct jit_stats s = {0};
     uint64_t accesses = 0, helpers = 0;
-    for (unsigned i = 0; i < j->count; i++) {
-        accesses += j->cpus[i]->jit.accesses;
-        helpers += j->cpus[i]->jit.helpers;
-    }
+    const struct jit *q = j;
+    do {
+        add_stats(&s, &q->stats);
+        for (unsigned i = 0; i < q->count; i++) {
+            accesses += q->cpus[i]->jit.accesses;
+            helpers += q->cpus[i]->jit.helpers;
+        }
+        q = q->peer;
+    } while (q != j);
     const struct {
         const char *what;
         uint64_t n;
     } rows[] = {
-        {"blocks compiled", s->compiled},
-        {"uops in them", s->uops},
-        {"bytes of their code", s->bytes},
-        {"runs of blocks without code", s->interpreted},
-        {"links made", s->links},
-        {"compiled blocks dropped", s->dropped},
-        {"times all code was given up", s->flushes},
-        {"checks of several accesses failed", s->wide},
+        {"blocks compiled", s.compiled},
+        {"uops in them", s.uops},
+        {"bytes of their code", s.bytes},
+        {"runs of blocks without code", s.interpreted},
+        {"links made", s.links},
+        {"compiled blocks dropped", s.dropped},
+        {"times all code was given up", s.flushes},
+        {"checks of several accesses failed", s.wide},
         {"memory accesses by the slow path", accesses},
         {"calls of helpers", helpers},
     };
@@ -65,7 +80,7 @@ void jit_show(const struct jit *j, char *buf, size_t size)
                                (unsigned long long)rows[i].n);
     for (unsigned i = 0; i < JIT_EXIT_COUNT && at < size; i++)
         at += (size_t)snprintf(buf + at, size - at, "left: %-30s %14llu\n", text[i],
-                               (unsigned long long)s->exits[i]);
+                               (unsigned long long)s.exits[i]);
 }
 
 bool jit_host_ok(void)
@@ -375,6 +390,7 @@ struct jit *jit_new(struct cpu **cpus, unsigned count, const struct codemem *m)
 {
     struct jit *j = xcalloc(1, sizeof *j);
     j->mem = *m;
+    j->peer = j;
     j->blocks = cpus[0]->blocks;
     j->count = count;
     for (unsigned i = 0; i < count; i++) {
@@ -391,8 +407,19 @@ struct jit *jit_new(struct cpu **cpus, unsigned count, const struct codemem *m)
     return j;
 }
 
+void jit_join(struct jit *j, struct jit *other)
+{
+    CHECK(j->peer == j);
+    j->peer = other->peer;
+    other->peer = j;
+}
+
 void jit_free(struct jit *j)
 {
+    struct jit *before = j;
+    while (before->peer != j)
+        before = before->peer;
+    before->peer = j->peer;
     for (unsigned i = 0; i < j->count; i++)
         j->cpus[i]->jit.jit = NULL;
     blocks_each(j->blocks, forget, j);
@@ -448,7 +475,11 @@ static bool compile(struct jit *j, struct block *b, uint64_t rip)
 
 void jit_watch(struct jit *j, const struct jit_watch *w)
 {
-    j->watch = *w;
+    struct jit *q = j;
+    do {
+        q->watch = *w;
+        q = q->peer;
+    } while (q != j);
 }
 
 bool jit_list(struct jit *j, struct block *b, struct jit_listing *l)

@@ -19,6 +19,8 @@ struct jit;
 /* For CPUs that share one block cache. Owns *m from now on. To be freed before the blocks. */
 struct jit *jit_new(struct cpu **cpus, unsigned count, const struct codemem *m);
 void jit_free(struct jit *j);
+/* Of the same machine, whose CPUs each have a jit: what is shown and watched is of all. */
+void jit_join(struct jit *j, struct jit *other);
 
 /* As interp_run(): from block b until there is a reason to leave; b's instructions fit what is left
  * to c->limit. */
@@ -36,7 +38,8 @@ struct jit_listing {
 };
 bool jit_list(struct jit *j, struct block *b, struct jit_listing *l);
 
-/* Whoever wants to know what is compiled: a profiler. */
+/* Whoever wants to know what is compiled: a profiler. Called by the threads of CPUs, several at a
+ * time. */
 struct jit_watch {
     void (*compiled)(void *opaque, const struct block *b, uint64_t rip, const void *code,
                      uint32_t bytes);
@@ -66,7 +69,7 @@ struct jit_stats {
     uint64_t exits[JIT_EXIT_COUNT];
 };
 const struct jit_stats *jit_stats(const struct jit *j);
-/* The same as text. */
+/* The same as text, the sum of all that are joined. Not while CPUs run. */
 void jit_show(const struct jit *j, char *buf, size_t size);
 /* Has the host what generated code uses? */
 bool jit_host_ok(void);
