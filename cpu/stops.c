@@ -69,6 +69,11 @@ bool alone_device(struct cpu *c)
     return leave_alone(c, ALONE_DEVICE);
 }
 
+bool alone_fault(struct cpu *c)
+{
+    return leave_alone(c, ALONE_FAULT);
+}
+
 bool stops_watched(const struct cpu *c, uint64_t la, unsigned n, unsigned kind, unsigned *w)
 {
     for (unsigned i = 0; c->stops && i < c->stops->watch_count; i++) {

@@ -103,21 +103,36 @@ static bool tell_state(struct lockstep *l, unsigned at, const struct partial *p)
 /* --- the other machine goes where ishi is ------------------------------------------------------
  */
 
+/* Is that position a fetch that faults? A machine that translates has no state to log there. */
+static bool is_failed_fetch(const struct lockstep *l, unsigned at)
+{
+    const struct step *s = &l->window[at];
+    return at < l->count && (!s->count || s[1].s.w[SW_CR2] - s->la < ISA_MAX_LEN);
+}
+
+/* The position of a state that it logged; beyond the window if it went on past it. */
+static unsigned position_of(const struct lockstep *l, uint64_t rip)
+{
+    unsigned at = l->matched;
+    if (l->w.blocks) {
+        unsigned end = (unsigned)min_u64(l->count, at + BLOCK_MAX);
+        while (at < end && l->window[at].s.w[SW_RIP] != rip)
+            at++;
+    }
+    while (at < l->count && l->window[at].s.w[SW_RIP] != rip && is_failed_fetch(l, at))
+        at++;
+    return at;
+}
+
 /* A state that it logged. */
 static bool on_state(void *opaque, const struct partial *p)
 {
     struct lockstep *l = opaque;
-    unsigned at = l->matched;
-    if (l->w.blocks) {
-        unsigned end = (unsigned)min_u64(l->count, at + BLOCK_MAX);
-        while (at < end &&
-               (l->window[at].s.w[SW_RIP] != p->s.w[SW_RIP] || (at && at == l->matched - 1)))
-            at++;
-    }
+    unsigned last = l->matched - 1, at = position_of(l, p->s.w[SW_RIP]);
     if (at > l->count)
         return true; /* it went on past the window: a breakpoint was passed */
-    if (at && l->window[at - 1].repeats && l->window[at - 1].s.w[SW_RIP] == p->s.w[SW_RIP] &&
-        l->window[at].s.w[SW_RIP] != p->s.w[SW_RIP])
+    if (l->matched && l->window[last].repeats && l->window[last].s.w[SW_RIP] == p->s.w[SW_RIP] &&
+        l->window[l->matched].s.w[SW_RIP] != p->s.w[SW_RIP])
         return true; /* another iteration */
     if (l->w.blocks && l->window[at].repeats && differences(l, at, p, false))
         return true; /* likewise: the first one was in the block before */

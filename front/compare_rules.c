@@ -33,6 +33,10 @@ const struct compare_rule compare_rules[RULE_COUNT] = {
     [RULE_PUSH_SEGMENT] = {"push-segment", NULL,
         "PUSH of a segment register: ishi writes 16 bits, as recent Intel processors do, and QEMU the "
         "zero-extended selector; SDM 2B, PUSH, allows both."},
+    [RULE_WRITE_FAULT] = {"write-fault", NULL,
+        "Page faults of instructions that read and write an operand, where reading is not allowed "
+        "either: processors ask for the write at once, so that the error code says W (SDM 3A 4.7); "
+        "QEMU reads first, and says so. The kernel then maps another page."},
     [RULE_UNDEFINED] = {"undefined-flags", NULL,
         "Flags that the instruction table says an instruction leaves undefined, until another one "
         "writes them."},
@@ -146,6 +150,42 @@ static bool only_reads(const struct insn *in)
                  in->row->name);
 }
 
+static uint64_t address_of(const struct cpu *c, const struct insn *in)
+{
+    uint64_t ea = (uint64_t)in->disp;
+    if (in->base == ISA_RIP)
+        ea += c->s.rip + in->length;
+    else if (in->base != ISA_NO_REG)
+        ea += c->s.r[in->base & 15];
+    if (in->index != ISA_NO_REG)
+        ea += c->s.r[in->index & 15] << in->scale;
+    return ea;
+}
+
+/* Reads its operand in memory and writes it? Those that take LOCK, and the shifts. */
+static bool is_read_and_write(const struct insn *in)
+{
+    return in->is_mem && in->op_count && in->op[0].where == W_M &&
+           (in->row->attr & A_LOCK ||
+            lists("rol ror rcl rcr shl shr sar shld shrd", in->row->name));
+}
+
+/* Does it fault there, by page, though it only read? */
+static bool fails_to_read(struct cpu *c, const struct insn *in)
+{
+    uint64_t ea = address_of(c, in);
+    if (in->op_count > 1 && lists("bts btr btc", in->row->name) && in->op[1].where == W_G) {
+        int64_t bit = (int64_t)(c->s.r[in->op[1].reg & 15] << (64 - 8 * in->op[1].size));
+        ea += (uint64_t)((bit >> (64 - 8 * in->op[1].size)) >> 3);
+    }
+    uint64_t la = base_of(c, in->seg) + cut(ea, in->asize), last = la + in->op[0].size - 1;
+    if (!cpu_64(c)) {
+        la = (uint32_t)la;
+        last = (uint32_t)last;
+    }
+    return !mmu_may_read(c, la) || !mmu_may_read(c, last);
+}
+
 static bool operands_ok(struct cpu *c, const struct insn *in)
 {
     const struct cpu_state *s = &c->s;
@@ -159,14 +199,8 @@ static bool operands_ok(struct cpu *c, const struct insn *in)
     }
     if (!in->is_mem)
         return true;
-    uint64_t ea = (uint64_t)in->disp;
+    uint64_t ea = address_of(c, in);
     bool write = in->op_count && in->op[0].where == W_M && !only_reads(in);
-    if (in->base == ISA_RIP)
-        ea += s->rip + in->length;
-    else if (in->base != ISA_NO_REG)
-        ea += s->r[in->base & 15];
-    if (in->index != ISA_NO_REG)
-        ea += s->r[in->index & 15] << in->scale;
     unsigned size = 1;
     for (unsigned i = 0; i < in->op_count; i++) {
         if (in->op[i].where == W_M)
@@ -186,6 +220,8 @@ enum rule rule_of_insn(const uint8_t *by_row, struct cpu *c, const struct insn *
         if (in->op[i].where == W_C && in->op[i].reg == 8)
             return RULE_CR8;
     }
+    if (is_read_and_write(in) && fails_to_read(c, in))
+        return RULE_WRITE_FAULT;
     return operands_ok(c, in) ? RULE_NONE : RULE_DEVICE;
 }
 

@@ -21,6 +21,7 @@ enum rule {
     RULE_CR8,
     RULE_FPU_IMAGE,
     RULE_PUSH_SEGMENT,
+    RULE_WRITE_FAULT,
     /* Executed by both; the difference is forgiven. */
     RULE_UNDEFINED,
     RULE_RF,

@@ -1,9 +1,13 @@
 """ishi compare: two machines in lockstep. Each way is seen to agree, and to find a difference that is put in."""
+import pathlib
 import re
+import subprocess
 import time
 
 import pytest
 from conftest import need
+
+FAULTS = pathlib.Path(__file__).parent / "faults.S"
 
 
 @pytest.fixture
@@ -89,6 +93,18 @@ def test_qemu_agrees_at_hand_overs(piped, disk, qemu):
     assert status == 0, text
     assert "no unexplained difference" in text
     assert re.search(r"^[1-9]\d* loops of port, device and counter", text, re.M), text
+
+
+@pytest.mark.parametrize("grain", ["insn", "block", "sync"])
+def test_qemu_agrees_on_page_faults(piped, tmp_path, qemu, grain):
+    """faults.S: a fetch that faults, for which QEMU logs no state; the error code of one that reads and writes, which
+    QEMU has wrong; REP at the beginning of a block, which QEMU shows once an iteration."""
+    subprocess.run(["gcc", "-c", FAULTS, "-o", tmp_path / "o"], check=True)
+    subprocess.run(["ld", "-Ttext=0x7c00", "--no-warn-rwx-segments", "-N", tmp_path / "o", "-o", tmp_path / "elf"], check=True)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", tmp_path / "elf", tmp_path / "img"], check=True)
+    status, text = compare(piped, "--with", "qemu", "--grain", grain, "--firmware", "none", "--steps", "5k", "--mem", "16M", tmp_path / "img")
+    assert status == 0, text
+    assert "no unexplained difference" in text and re.search(r"^  write-fault +[1-9]\d", text, re.M), text
 
 
 def test_qemu_agrees_from_a_place_on(piped, disk, qemu):
