@@ -35,14 +35,7 @@ unsigned cpu_paddr_bits(const struct cpu *c)
 /* One 32-bit word of feature bits. */
 static uint32_t word(const struct cpu *c, uint32_t leaf, unsigned reg)
 {
-    static const struct {
-        uint32_t leaf;
-        uint8_t reg, bit;
-    } at[] = {
-#define X(id, leaf, reg, bit, name) {leaf, reg, bit},
-        ISA_FEATURES(X)
-#undef X
-    };
+    const struct isa_feature_info *at = isa_feature_info;
     uint32_t v = 0;
     for (unsigned i = 0; i < FEAT_COUNT; i++)
         if (at[i].leaf && at[i].leaf == leaf && at[i].reg == reg && has(c, (enum isa_feature)i))

@@ -112,7 +112,7 @@ size_t explain_fault(struct cpu *c, const struct fault *f, char *buf, size_t siz
     return o.at;
 }
 
-static const char *system_type(unsigned type, bool wide)
+const char *explain_system_type(unsigned type, bool wide)
 {
     static const char *const names[] = {
         "reserved",
@@ -173,7 +173,7 @@ static void say_gate(struct cpu *c, struct out *o, unsigned vector)
     uint64_t offset = (v[0] & 0xffff) | (v[0] >> 32 & 0xffff0000) | v[1] << 32;
     unsigned type = v[0] >> 40 & 0xf;
     say(o, "is %016llx: %s%s to %04x:%llx, DPL %u", (unsigned long long)v[0],
-        v[0] >> 47 & 1 ? "" : "not present, ", system_type(type, size == 16),
+        v[0] >> 47 & 1 ? "" : "not present, ", explain_system_type(type, size == 16),
         (unsigned)(v[0] >> 16 & 0xffff), (unsigned long long)offset, (unsigned)(v[0] >> 45 & 3));
     if (size == 16 && (v[0] >> 32 & 7))
         say(o, ", IST %u", (unsigned)(v[0] >> 32 & 7));
@@ -200,7 +200,7 @@ static void say_descriptor(struct cpu *c, struct out *o, uint16_t sel)
     struct seg s = desc_seg(&d, sel);
     say(o, "     %s entry %u is %016llx: ", table, sel >> 3, (unsigned long long)d.lo);
     if (!desc_is_segment(&d))
-        say(o, "%s", system_type(desc_type(&d), cpu_long(c)));
+        say(o, "%s", explain_system_type(desc_type(&d), cpu_long(c)));
     else if (desc_is_code(&d))
         say(o, "%s%s code", desc_type(&d) & SEG_CONFORM ? "conforming " : "",
             s.attr & SEG_L    ? "64-bit"

@@ -27,6 +27,9 @@ unsigned explain_insn(struct cpu *c, uint64_t at, char *buf, size_t size);
 /* One fault in one line, without the newline: "#PF page fault at …: …". */
 size_t explain_fault(struct cpu *c, const struct fault *f, char *buf, size_t size);
 
+/* What a system descriptor of this type (0..15) is, in long mode (wide) or not: "16-bit TSS". */
+const char *explain_system_type(unsigned type, bool wide);
+
 /* "#PF page fault"; "vector 0x21" for one that is no exception. Static text for 0..31. */
 const char *explain_vector(unsigned vector);
 

@@ -99,14 +99,7 @@ static void add_feature(struct isa_features *f, unsigned n)
 
 bool kvm_features(int dev, struct isa_features *f, struct err *e)
 {
-    static const struct {
-        uint32_t leaf;
-        uint8_t reg, bit;
-    } at[] = {
-#define X(id, leaf, reg, bit, name) {leaf, reg, bit},
-        ISA_FEATURES(X)
-#undef X
-    };
+    const struct isa_feature_info *at = isa_feature_info;
     struct kvm_cpuid2 *l = xcalloc(1, sizeof *l + HOST_ENTRIES * sizeof l->entries[0]);
     l->nent = HOST_ENTRIES;
     *f = (struct isa_features){{0, 0}};
@@ -132,15 +125,11 @@ bool kvm_features(int dev, struct isa_features *f, struct err *e)
 
 static void name_features(const struct isa_features *f, char *buf, size_t size)
 {
-    static const char *const name[] = {
-#define X(id, leaf, reg, bit, name) name,
-        ISA_FEATURES(X)
-#undef X
-    };
     size_t at = 0;
     for (unsigned i = 0; i < FEAT_COUNT && at < size; i++)
         if (isa_has(f, i))
-            at += (size_t)snprintf(buf + at, size - at, "%s%s", at ? " " : "", name[i]);
+            at += (size_t)snprintf(buf + at, size - at, "%s%s", at ? " " : "",
+                                   isa_feature_info[i].name);
 }
 
 static bool fit_features(struct kvm_vm *k, bool fresh, struct err *e)

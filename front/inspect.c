@@ -155,22 +155,6 @@ static void show_fpu(struct machine *m, struct cpu *c, char *buf, size_t size)
  */
 static void describe(struct text *t, const struct cpu *c, const uint8_t *d, bool *wide)
 {
-    static const char *const system[16] = {"reserved",
-                                           "16-bit TSS",
-                                           "LDT",
-                                           "busy 16-bit TSS",
-                                           "16-bit call gate",
-                                           "task gate",
-                                           "16-bit interrupt gate",
-                                           "16-bit trap gate",
-                                           "reserved",
-                                           "TSS",
-                                           "reserved",
-                                           "busy TSS",
-                                           "call gate",
-                                           "reserved",
-                                           "interrupt gate",
-                                           "trap gate"};
     uint64_t v = get_le64(d);
     unsigned type = v >> 40 & 15, s = v >> 44 & 1, dpl = v >> 45 & 3, present = v >> 47 & 1;
     uint64_t base = (v >> 16 & 0xffffff) | (v >> 56 & 0xff) << 24;
@@ -184,9 +168,9 @@ static void describe(struct text *t, const struct cpu *c, const uint8_t *d, bool
             off &= 0xffff;
         if (*wide)
             off |= (uint64_t)get_le32(d + 8) << 32;
-        add(t, "%s to %04x:%llx DPL %u%s%s", system[type], (unsigned)(v >> 16 & 0xffff),
-            (unsigned long long)off, dpl, present ? "" : " not present",
-            *wide && (v >> 32 & 7) ? " IST" : "");
+        add(t, "%s to %04x:%llx DPL %u%s%s", explain_system_type(type, *wide),
+            (unsigned)(v >> 16 & 0xffff), (unsigned long long)off, dpl,
+            present ? "" : " not present", *wide && (v >> 32 & 7) ? " IST" : "");
         return;
     }
     if (*wide)
@@ -194,7 +178,7 @@ static void describe(struct text *t, const struct cpu *c, const uint8_t *d, bool
     add(t, "base %llx limit %x DPL %u %s%s", (unsigned long long)base, limit, dpl,
         s ? (type & 8 ? (type & 2 ? "code, readable" : "code")
                       : (type & 2 ? "data, writable" : "data"))
-          : system[type],
+          : explain_system_type(type, *wide),
         present ? "" : ", not present");
     if (s)
         add(t, "%s%s%s", type & 4 ? (type & 8 ? ", conforming" : ", expand-down") : "",

@@ -34,12 +34,6 @@ struct query {
 
 /* --- Columns as text --- */
 
-static const char *const feature_names[] = {
-#define X(id, leaf, reg, bit, name) name,
-    ISA_FEATURES(X)
-#undef X
-};
-
 static const char *const operand_names[] = {"",
 #define X(id, where, width, reg) #id,
                                             ISA_OPERANDS(X)
@@ -132,7 +126,7 @@ static void print_row(const struct query *q, const struct isa_row *r)
     for (unsigned i = 0; i < ARRAY_LEN(r->op) && r->op[i]; i++)
         snprintf(operands + strlen(operands), sizeof operands - strlen(operands), "%s%s",
                  i ? ", " : "", operand_names[r->op[i]]);
-    printf("%-30s %-12s %-22s %s", code, r->name, operands, feature_names[r->feature]);
+    printf("%-30s %-12s %-22s %s", code, r->name, operands, isa_feature_info[r->feature].name);
     if (*read)
         printf(", reads %s", read);
     if (*written)
@@ -225,7 +219,7 @@ static unsigned print_matches(const struct query *q)
     for (unsigned i = 0; i < isa_row_count; i++) {
         const struct isa_row *r = &isa_rows[i];
         if ((q->what && !name_matches(r->name, q->what)) ||
-            (q->feature && strcmp(q->feature, feature_names[r->feature]) != 0) ||
+            (q->feature && strcmp(q->feature, isa_feature_info[r->feature].name) != 0) ||
             (q->never && q->covered[i].count))
             continue;
         print_row(q, r);

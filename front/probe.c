@@ -13,12 +13,6 @@ struct probe {
     const struct cpu_model *model; /* the default one */
 };
 
-static const char *const feature_name[] = {
-#define X(id, leaf, reg, bit, name) name,
-    ISA_FEATURES(X)
-#undef X
-};
-
 /* Those of the default model that are, or are not, in the host's set. */
 static bool listed(const struct probe *p, unsigned n, bool there)
 {
@@ -33,11 +27,11 @@ static void print_features(const struct probe *p, const char *title, bool there)
     for (unsigned i = 0; i < FEAT_COUNT; i++) {
         if (!listed(p, i, there))
             continue;
-        if (column + strlen(feature_name[i]) > 74) {
+        if (column + strlen(isa_feature_info[i].name) > 74) {
             printf("\n ");
             column = 0;
         }
-        column += (unsigned)printf(" %s", feature_name[i]);
+        column += (unsigned)printf(" %s", isa_feature_info[i].name);
     }
     printf("%s\n", column ? "" : " none");
 }
@@ -98,7 +92,7 @@ static void json_features(const struct probe *p, const char *key, bool there)
         if (!listed(p, i, there))
             continue;
         printf("%s", comma);
-        json_text(feature_name[i]);
+        json_text(isa_feature_info[i].name);
         comma = ", ";
     }
     printf("]");

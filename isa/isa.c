@@ -30,3 +30,9 @@ const struct isa_row isa_rows[] = {
 #include "isa/table_x87.def"
 };
 const unsigned isa_row_count = ARRAY_LEN(isa_rows);
+
+const struct isa_feature_info isa_feature_info[FEAT_COUNT] = {
+#define X(id, leaf, reg, bit, name) {leaf, reg, bit, name},
+    ISA_FEATURES(X)
+#undef X
+};

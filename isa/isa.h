@@ -142,6 +142,13 @@ enum isa_feature {
 };
 _Static_assert(FEAT_COUNT <= 128, "a feature set is two words");
 
+/* Where CPUID shows a feature, and the name that Linux gives it. Leaf 0: nowhere. */
+extern const struct isa_feature_info {
+    uint32_t leaf;
+    uint8_t reg, bit;
+    const char *name;
+} isa_feature_info[FEAT_COUNT];
+
 struct isa_features {
     uint64_t word[2];
 };

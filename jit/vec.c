@@ -35,15 +35,9 @@ static bool cpuid_bit(unsigned leaf, unsigned reg, unsigned bit)
 
 void vec_host(struct isa_features *f)
 {
-    static const struct {
-        unsigned leaf, reg, bit;
-    } at[] = {
-#define X(id, leaf, reg, bit, name) {leaf, reg, bit},
-        ISA_FEATURES(X)
-#undef X
-    };
+    const struct isa_feature_info *at = isa_feature_info;
     *f = (struct isa_features){0};
-    for (unsigned i = 0; i < ARRAY_LEN(at); i++)
+    for (unsigned i = 0; i < FEAT_COUNT; i++)
         if (cpuid_bit(at[i].leaf, at[i].reg, at[i].bit))
             f->word[i >> 6] |= BIT(i & 63);
     if (!__builtin_cpu_supports("avx")) /* the operating system has a say, too */

@@ -30,7 +30,7 @@ int main(void)
 #include "cpu/cpuid.h"
 #include "tests/isa/witness.h"
 
-#define DIFFERENCES                 20 /* shown, and looked for, at most */
+#define DIFFERENCES 20 /* shown, and looked for, at most */
 
 struct options {
     uint64_t cases, seconds, seed;
@@ -173,11 +173,6 @@ static void run(const struct wit *w, const struct options *o, struct tally *t)
 static void print_skipped(const struct wit *w, const struct isa_features *model,
                           const struct options *o)
 {
-    static const char *const names[] = {
-#define X(id, leaf, reg, bit, name) name,
-        ISA_FEATURES(X)
-#undef X
-    };
     if (!w->low)
         puts("skipped: memory below 64 KiB (16-bit addresses): the host lets nobody map it");
     for (unsigned f = 0; f < FEAT_COUNT; f++) {
@@ -186,7 +181,8 @@ static void print_skipped(const struct wit *w, const struct isa_features *model,
             rows += isa_rows[i].feature == f;
         if (rows && isa_has(model, (enum isa_feature)f) &&
             !isa_has(&w->features, (enum isa_feature)f))
-            printf("skipped: %u rows of %s, which the host lacks\n", rows, names[f]);
+            printf("skipped: %u rows of %s, which the host lacks\n", rows,
+                   isa_feature_info[f].name);
     }
     for (unsigned i = 0; o->rows && i < isa_row_count; i++)
         if (wit_row_excluded(&isa_rows[i]))

@@ -317,15 +317,13 @@ static bool map_data(uint64_t at, int fd)
 static struct isa_features host_features(void)
 {
     struct isa_features f = {{0, 0}};
-#define X(id, leaf, reg, bit, name)                                       \
-    {                                                                     \
-        unsigned r[4] = {0, 0, 0, 0};                                     \
-        __get_cpuid_count(leaf, leaf == 0xd, &r[0], &r[1], &r[2], &r[3]); \
-        if (!(leaf) || r[reg] >> (bit)&1)                                 \
-            f.word[FEAT_##id >> 6] |= BIT(FEAT_##id & 63);                \
+    for (unsigned i = 0; i < FEAT_COUNT; i++) {
+        const struct isa_feature_info *at = &isa_feature_info[i];
+        unsigned r[4] = {0, 0, 0, 0};
+        __get_cpuid_count(at->leaf, at->leaf == 0xd, &r[0], &r[1], &r[2], &r[3]);
+        if (!at->leaf || r[at->reg] >> at->bit & 1)
+            f.word[i >> 6] |= BIT(i & 63);
     }
-    ISA_FEATURES(X)
-#undef X
     return f;
 }
 

@@ -398,7 +398,7 @@ def linux(default_guest):
     ("registers", r"64-bit mode.*\nrip [0-9a-f]{16} .*cr0 8005003[13]"),
     ("fpu", r"fcw 037f.*st7.*mm15"),
     ("gdt", r"0010 .*64-bit.*busy TSS"),
-    ("idt", r"0e  interrupt gate to 0010:ffffffff[0-9a-f]{8} DPL 0.*80  interrupt gate .* DPL 3"),
+    ("idt", r"0e  64-bit interrupt gate to 0010:ffffffff[0-9a-f]{8} DPL 0.*80  interrupt gate .* DPL 3"),
     ("tss", r"rsp0 f{5}.*ist1 f{5}"),
     ("pagetable", r"4 levels.*ffffffff[0-9a-f]{8} to ffffffff[0-9a-f]{8} .* rx"),
     ("lapic", r"boot CPU, on by software.*timer +vector ec"),
