@@ -96,6 +96,36 @@ static struct xmem at_base(struct emit *e, const struct uop *u, unsigned base, i
     return xmi(base, J_X1, 0, disp);
 }
 
+static struct xmem in_segment(unsigned seg, size_t field)
+{
+    return e_cpu(offsetof(struct cpu, s.seg) + seg * sizeof(struct seg) + field);
+}
+
+/* An operand in a segment that is not flat, of 32-bit code in protected mode: the segment must be
+ * an expand-up one that may be read and written, and the operand within its limit. */
+static struct xmem segmented(struct emit *e, const struct uop *u, unsigned size, bool write)
+{
+    struct uop at = *u;
+    struct x64 *a = &e->a;
+    e->access = e_stub(e, STUB_ACCESS, u);
+    at.op = UOP_LDZ8_B64 + FORM_X32;
+    e_address(e, &at);
+    if (u->asize == 2)
+        x_rr(a, 4, 0x0fb7, J_X0, J_X0);
+    x_rm(a, 4, 0x0fb7, J_X1, in_segment(u->seg, offsetof(struct seg, attr)));
+    x_alu_ri(a, XA_AND, 4, J_X1, SEG_P | 0xe);
+    x_alu_ri(a, XA_CMP, 4, J_X1, SEG_P | 2);
+    e_stub_jcc(e, e->access, XC_NZ);
+    x_load(a, 4, J_X1, in_segment(u->seg, offsetof(struct seg, limit)));
+    x_alu_rr(a, XA_SUB, 8, J_X1, J_X0);
+    x_alu_ri(a, XA_CMP, 8, J_X1, size - 1);
+    e_stub_jcc(e, e->access, XC_L);
+    x_alu_rm(a, XA_ADD, 4, J_X0, in_segment(u->seg, offsetof(struct seg, base)));
+    e_look_up(e, e->access, size, 0, write);
+    x_alu_rm(a, XA_ADD, 8, J_X0, xmi(J_CTX, J_X1, 0, TLB_FIELD(e, host)));
+    return xm(J_X0, 0);
+}
+
 bool e_operand(struct emit *e, const struct uop *u, struct xmem *m)
 {
     struct access a;
@@ -115,6 +145,8 @@ static struct xmem operand(struct emit *e, const struct uop *u, unsigned size, b
     struct xmem m = xm(J_X0, 0);
     if (e_operand(e, u, &m))
         return m;
+    if (form_of(u) == FORM_S)
+        return segmented(e, u, size, write);
     e_address(e, u);
     e_check(e, u, size, write);
     return m;
@@ -140,7 +172,10 @@ void e_resume(struct emit *e)
 static bool inlined(const struct emit *e, const struct uop *u)
 {
     int64_t imm = u->imm + (u->a == R_IP ? (int64_t)(e->b->paddr & (PAGE_SIZE - 1)) : 0);
-    return form_of(u) != FORM_S && (x_fits32(imm) || (u->a == R_ZERO && u->b == R_ZERO));
+    uint32_t mode = e->b->key & (KEY_PROT | KEY_CODE);
+    if (form_of(u) == FORM_S && mode != (KEY_PROT | ISA_32))
+        return false;
+    return x_fits32(imm) || (u->a == R_ZERO && u->b == R_ZERO);
 }
 
 /* The scratch register that m leaves free. */
