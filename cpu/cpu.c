@@ -79,7 +79,8 @@ void cpu_free(struct cpu *c)
 
 static uint64_t tsc_raw(const struct cpu *c)
 {
-    return mul_div_u64(clock_now(c->clock), c->tsc_hz, NS_PER_S);
+    uint64_t now = clock_now(c->clock);
+    return c->tsc_hz == NS_PER_S ? now : mul_div_u64(now, c->tsc_hz, NS_PER_S);
 }
 
 uint64_t cpu_tsc(const struct cpu *c)
@@ -236,6 +237,13 @@ void cpu_request(struct cpu *c, uint32_t req)
     __atomic_fetch_or(&c->request, req, __ATOMIC_SEQ_CST);
     if (UNLIKELY(c->share))
         c->share->wake(c->share->opaque, c);
+}
+
+void cpu_intr(struct cpu *c, bool level)
+{
+    __atomic_store_n(&c->intr_quiet, !level, __ATOMIC_SEQ_CST);
+    if (level)
+        cpu_request(c, REQ_INTR);
 }
 
 bool cpu_fault_err(struct cpu *c, unsigned vector, uint32_t error, const char *why, uint64_t a,

@@ -343,7 +343,8 @@ struct cpu {
     uint16_t derived_unused;
     uint64_t code_generation; /* of the TLB, for the CPL; see tlb.h */
 
-    volatile uint32_t request; /* REQ_*; set by cpu_request() */
+    volatile uint32_t request;   /* REQ_*; set by cpu_request() */
+    volatile uint8_t intr_quiet; /* apic.pending() is known to say no: see cpu_intr() */
 
     /* Threads: share.h. */
     const struct share *share; /* NULL: no other CPU runs at the same time */
@@ -437,6 +438,10 @@ static inline union vreg *cpu_vreg(struct cpu *c, unsigned n)
 {
     return (union vreg *)((char *)&c->s + offsetof(struct cpu_state, v)) + n;
 }
+
+/* The interrupt line of the CPU's APIC changed: apic.pending() says `level`. An APIC that tells
+ * each change so spares its CPU the question; one that tells none is asked whenever IF is set. */
+void cpu_intr(struct cpu *c, bool level);
 
 /* Fills c->fault; always returns false. `why` is static text for people. */
 bool cpu_fault(struct cpu *c, unsigned vector, const char *why, uint64_t a, uint64_t b);

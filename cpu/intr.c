@@ -419,7 +419,7 @@ void cpu_attention(struct cpu *c)
     bool single = (s->rflags & EF_TF) || debug_has_code(c);
     if (single || (s->rflags & EF_RF) || s->pending_db || s->stepping)
         want |= REQ_DB;
-    if ((s->rflags & EF_IF) && c->apic.pending && c->apic.pending(c->apic.apic))
+    if ((s->rflags & EF_IF) && !c->intr_quiet && c->apic.pending && c->apic.pending(c->apic.apic))
         want |= REQ_INTR;
     c->key = single ? c->key | KEY_SINGLE : c->key & ~KEY_SINGLE;
     cpu_stamp(c);

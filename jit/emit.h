@@ -229,7 +229,7 @@ struct jit_native {
     emit_fn *emit;
 };
 /* Tables of emitters by helper, each ended by a row of NULLs. */
-#define JIT_NATIVES(X) X(jit_natives_int) X(jit_natives_locked)
+#define JIT_NATIVES(X) X(jit_natives_int) X(jit_natives_locked) X(jit_natives_sys)
 #define X(n)           extern const struct jit_native n[];
 JIT_NATIVES(X)
 #undef X

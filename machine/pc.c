@@ -172,8 +172,7 @@ size_t pc_type(struct pc *p, const uint8_t *bytes, size_t n)
 
 static void on_intr(void *cpu, bool level)
 {
-    if (level)
-        cpu_request(cpu, REQ_INTR);
+    cpu_intr(cpu, level);
 }
 
 static void on_init(void *cpu)
