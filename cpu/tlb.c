@@ -137,8 +137,15 @@ static void drop(struct tlb *t, unsigned ctx, unsigned slot, uint64_t la)
     e->listed = listed;
 }
 
-static bool is_code(const struct tlb_code *k, uint64_t la)
+/* Was code fetched from the page, or the large one, that `la` is in? Perhaps not, where the answer
+ * is yes; a kernel's code is hardly ever thought to be hit by what user pages do, as it is apart.
+ */
+static bool is_code(const struct tlb_code *k, uint64_t la, uint64_t size)
 {
+    if (!k->any || la < (k->first & ~(size - 1)) || la > (k->last | (size - 1)))
+        return false;
+    if (size > PAGE_SIZE)
+        return true;
     unsigned bit = (unsigned)(la >> PAGE_SHIFT) & (TLB_CODE - 1);
     return k->pages[bit / 64] >> (bit % 64) & 1;
 }
@@ -149,16 +156,19 @@ void tlb_flush_page(struct cpu *c, uint64_t la)
 {
     struct tlb *t = c->tlb;
     unsigned first = (unsigned)(la >> PAGE_SHIFT) & (TLB_SIZE - 1), n = 1;
+    uint64_t size = PAGE_SIZE;
     if (t->huge) {
         n = TLB_SIZE;
+        size = BIT(30);
     } else if (maybe_large(t, la)) {
         n = 1u << (22 - PAGE_SHIFT);
         first &= ~(n - 1);
+        size = BIT(22);
     }
     for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++)
         for (unsigned i = 0; i < n && !(t->clean >> ctx & 1); i++)
             drop(t, ctx, (first + i) & (TLB_SIZE - 1), la);
-    flushed(c, n > 1 || is_code(&t->code[1], la), n > 1 || is_code(&t->code[0], la));
+    flushed(c, is_code(&t->code[1], la, size), is_code(&t->code[0], la, size));
 }
 
 void tlb_protect_code(struct cpu *c, uint64_t paddr)

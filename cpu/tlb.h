@@ -53,6 +53,11 @@ static inline void tlb_note_code(struct cpu *c, uint64_t la, bool global)
     struct tlb_code *k = &c->tlb->code[c->cpl == 3];
     unsigned bit = (unsigned)(la >> PAGE_SHIFT) & (TLB_CODE - 1);
     k->pages[bit / 64] |= BIT(bit % 64);
+    la &= ~(uint64_t)(PAGE_SIZE - 1);
+    if (!k->any || la < k->first)
+        k->first = la;
+    if (!k->any || la > k->last)
+        k->last = la;
     k->any = true;
     k->nonglobal = k->nonglobal || !global;
 }

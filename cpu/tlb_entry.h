@@ -42,6 +42,7 @@ struct tlb_info {
 struct tlb_code {
     uint64_t generation;           /* counts the flushes that may have changed one of them */
     uint64_t pages[TLB_CODE / 64]; /* a filter of bits: where code was fetched under it */
+    uint64_t first, last;          /* the lowest and the highest page of that */
     bool nonglobal;                /* from a page that is not global, too */
     bool any;
 };
