@@ -291,7 +291,7 @@ struct cpu_alone {
 #define ALONE_INTERRUPT 2 /* only while an interrupt waits that may be taken */
 #define ALONE_DEVICE    3 /* hit: device memory, or a write to ROM */
 #define ALONE_PLACE     4 /* if place() says so; la: the instruction's linear address */
-#define ALONE_FAULT     5 /* hit: a write that faults where a read would, too */
+#define ALONE_FAULT     5 /* hit: a write that faults */
 
 struct tlb;
 struct share;

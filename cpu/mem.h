@@ -112,8 +112,8 @@ bool mmu_fetch(struct cpu *c, uint64_t la, uint64_t *paddr, const uint8_t **host
 /* For the monitor, the debugger and explanations: no side effect, no A/D bits, no fault. False if
  * not mapped. */
 bool mmu_peek_translate(struct cpu *c, uint64_t la, uint64_t *paddr);
-/* Likewise: may the program that runs read there? */
-bool mmu_may_read(struct cpu *c, uint64_t la);
+/* Likewise: may the program that runs write there? */
+bool mmu_may_write(struct cpu *c, uint64_t la);
 /* Reads what can be read without touching devices; returns the bytes read before the first gap. */
 size_t mmu_peek(struct cpu *c, uint64_t la, void *buf, size_t n);
 

@@ -49,11 +49,6 @@ static bool allowed(const struct cpu *c, const struct walk *w, unsigned ctx, uns
     return kind != ACC_WRITE || w->write || !(s->cr0 & CR0_WP);
 }
 
-static bool may_read(const struct cpu *c, const struct walk *w, unsigned ctx)
-{
-    return w->result == WALK_OK && allowed(c, w, ctx, ACC_READ);
-}
-
 static const char *const not_present[] = {
     "",
     "the page-table entry at %#llx is %#llx: not present",
@@ -209,9 +204,7 @@ static bool page_get(struct cpu *c, uint64_t la, unsigned acc, struct page *p)
     do {
         walk(c, la, &w);
         if (w.result != WALK_OK || !allowed(c, &w, ctx, kind))
-            return (kind != ACC_WRITE || (acc & ACC_SUPER) || may_read(c, &w, ctx) ||
-                    alone_fault(c)) &&
-                   page_fault(c, la, &w, ctx, kind);
+            return (acc != ACC_WRITE || alone_fault(c)) && page_fault(c, la, &w, ctx, kind);
         page_of(c, w.paddr, p);
         card = alone_rom(c, w.paddr) && p->host && !p->flags;
         if ((!p->host || card || (kind == ACC_WRITE && !p->writable)) &&
@@ -518,11 +511,11 @@ bool mmu_peek_translate(struct cpu *c, uint64_t la, uint64_t *paddr)
     return true;
 }
 
-bool mmu_may_read(struct cpu *c, uint64_t la)
+bool mmu_may_write(struct cpu *c, uint64_t la)
 {
     struct walk w;
     walk(c, la, &w);
-    return may_read(c, &w, ctx_of(c, ACC_READ));
+    return w.result == WALK_OK && allowed(c, &w, ctx_of(c, ACC_WRITE), ACC_WRITE);
 }
 
 size_t mmu_peek(struct cpu *c, uint64_t la, void *buf, size_t n)

@@ -60,8 +60,7 @@ static inline bool alone_wanted(const struct cpu *c, const struct isa_row *row)
 bool alone_check(struct cpu *c, const struct uop *u);
 /* The same for an access that memory does not answer. True: it may be done. */
 bool alone_device(struct cpu *c);
-/* And for a write whose page fault a read would have, too: an instruction that reads and writes
- * there may report either. */
+/* And for a write that faults by page: an instruction that reads there first may report that. */
 bool alone_fault(struct cpu *c);
 /* A read of what that other machine has in its memory there? */
 static inline bool alone_same(const struct cpu *c, uint64_t paddr, bool read)

@@ -34,9 +34,8 @@ const struct compare_rule compare_rules[RULE_COUNT] = {
         "PUSH of a segment register: ishi writes 16 bits, as recent Intel processors do, and QEMU the "
         "zero-extended selector; SDM 2B, PUSH, allows both."},
     [RULE_WRITE_FAULT] = {"write-fault", NULL,
-        "Page faults of instructions that read and write an operand, where reading is not allowed "
-        "either: processors ask for the write at once, so that the error code says W (SDM 3A 4.7); "
-        "QEMU reads first, and says so. The kernel then maps another page."},
+        "Page faults of instructions that read and write an operand: processors ask for the write at "
+        "once, so that the error code says W (SDM 3A 4.7) and no accessed bit is set; QEMU reads first."},
     [RULE_UNDEFINED] = {"undefined-flags", NULL,
         "Flags that the instruction table says an instruction leaves undefined, until another one "
         "writes them."},
@@ -170,8 +169,8 @@ static bool is_read_and_write(const struct insn *in)
             lists("rol ror rcl rcr shl shr sar shld shrd", in->row->name));
 }
 
-/* Does it fault there, by page, though it only read? */
-static bool fails_to_read(struct cpu *c, const struct insn *in)
+/* Does it fault there, by page? */
+static bool fails_to_write(struct cpu *c, const struct insn *in)
 {
     uint64_t ea = address_of(c, in);
     if (in->op_count > 1 && lists("bts btr btc", in->row->name) && in->op[1].where == W_G) {
@@ -183,7 +182,7 @@ static bool fails_to_read(struct cpu *c, const struct insn *in)
         la = (uint32_t)la;
         last = (uint32_t)last;
     }
-    return !mmu_may_read(c, la) || !mmu_may_read(c, last);
+    return !mmu_may_write(c, la) || !mmu_may_write(c, last);
 }
 
 static bool operands_ok(struct cpu *c, const struct insn *in)
@@ -220,7 +219,7 @@ enum rule rule_of_insn(const uint8_t *by_row, struct cpu *c, const struct insn *
         if (in->op[i].where == W_C && in->op[i].reg == 8)
             return RULE_CR8;
     }
-    if (is_read_and_write(in) && fails_to_read(c, in))
+    if (is_read_and_write(in) && fails_to_write(c, in))
         return RULE_WRITE_FAULT;
     return operands_ok(c, in) ? RULE_NONE : RULE_DEVICE;
 }

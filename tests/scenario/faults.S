@@ -1,6 +1,6 @@
 # A boot sector that faults by page for ever, for tests of comparisons: a fetch that faults, an instruction that reads
-# and writes where nothing is mapped, and a string instruction that begins a block. The handler maps the page and notes
-# the error code; the program unmaps it again. Linked at 0x7c00.
+# and writes where nothing is mapped and where nothing may be written, and a string instruction that begins a block. The
+# handler sums error codes and page-directory entries, and maps the page; the program unmaps it again. Linked at 0x7c00.
 .code16
 .globl _start
 _start:
@@ -29,26 +29,31 @@ prot:
     or $0x10, %al               # PSE
     mov %eax, %cr4
     mov %cr0, %eax
-    or $0x80000000, %eax
+    or $0x80010000, %eax        # PG, WP
     mov %eax, %cr0
 again:
     incl counter
     call unmap
     mov $0x407000, %esi
     xor %edx, %edx
-    lock xadd %edx, 8(%esi)     # the error code says W; its reader is told by it
-    add %edx, %ebx
+    lock xadd %edx, 8(%esi)     # the error code says W
+    mov $0x807000, %esi
+    add %edx, 8(%esi)           # and the accessed bit is not set
     call unmap
     jmp far_away
 unmap:
     movl $0, 0x10004
+    movl $0x00000081, 0x10008
     mov %cr3, %eax
     mov %eax, %cr3
     ret
 handler:
     pop %ebp                    # the error code
     add %ebp, %ebx
-    movl $0x00000083, 0x10004
+    mov %cr2, %eax
+    shr $22, %eax
+    add 0x10000(, %eax, 4), %ebx
+    movl $0x00000083, 0x10000(, %eax, 4)
     iret
 far_away:
     mov $0x400000 + there, %eax
