@@ -88,9 +88,13 @@ struct wit_result {
     bool died; /* the host's process did not survive it */
 };
 
+/* The selector, for any program, of a segment whose limit is the CPU's number. */
+#define WIT_CPU_SEL 0x7bu
+
 /* What the program was told and what it found out. */
 struct wit {
     struct isa_features features; /* that both sides have */
+    uint64_t cpu_segment;         /* Linux's descriptor at WIT_CPU_SEL, or 0 */
     uint64_t fs;                  /* FS.base of the host's process in 64-bit mode */
     bool ymm, low;                /* the host has AVX; WIT_LOW can be used */
     unsigned warm;                /* times that a case runs on ishi before the one that counts */

@@ -12,6 +12,7 @@
 #include <asm/prctl.h>
 #include <cpuid.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -43,6 +44,7 @@ static unsigned pending_half, pending_n;
 static uint8_t *code_alias;
 static bool low_memory;
 static uint8_t background[WIT_BYTES];
+static cpu_set_t own_cpu; /* none: any */
 
 /* Known to the assembler. */
 struct wit_state wit_now;
@@ -228,6 +230,22 @@ static void child_main(int in, int out)
 
 /* --- In the parent --- */
 
+/* The child stays on the CPU whose number it is. */
+static uint64_t find_cpu_segment(void)
+{
+    uint32_t rights, limit = 0;
+    bool ok;
+    __asm__("lar %3, %1\n\tlsl %3, %0" : "+r"(limit), "=r"(rights), "=@ccz"(ok) : "r"(WIT_CPU_SEL));
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(limit & 0xfff, &set);
+    if (!ok || rights & BIT(23) || limit >> 20)
+        return 0;
+    own_cpu = set;
+    return (limit & 0xffff) | (uint64_t)(limit & 0xf0000) << 32 |
+           (uint64_t)(rights & 0xf0ff00) << 32;
+}
+
 static void spawn(void)
 {
     int down[2], up[2];
@@ -237,6 +255,7 @@ static void spawn(void)
     if (!child) {
         close(down[1]);
         close(up[0]);
+        sched_setaffinity(0, sizeof own_cpu, &own_cpu);
         child_main(down[0], up[1]);
     }
     close(down[0]);
@@ -343,6 +362,7 @@ bool wit_host_init(struct wit *w, const char **why)
 {
     w->features = host_features();
     w->ymm = isa_has(&w->features, FEAT_AVX);
+    w->cpu_segment = find_cpu_segment();
     if (!isa_has(&w->features, FEAT_XSAVE)) {
         *why = "the host has no XSAVE";
         return false;

@@ -64,7 +64,7 @@ static void map_data(struct own *o, uint64_t la)
 }
 
 /* What user code sees of Linux's GDT, selector by selector. */
-static void make_gdt(struct own *o)
+static void make_gdt(struct own *o, uint64_t cpu_segment)
 {
     static const uint64_t entries[] = {
         0,
@@ -77,6 +77,7 @@ static void make_gdt(struct own *o)
     };
     for (unsigned i = 0; i < ARRAY_LEN(entries); i++)
         put_le64(o->ram + GDT_AT + 8 * i, entries[i]);
+    put_le64(o->ram + GDT_AT + (WIT_CPU_SEL & ~7u), cpu_segment);
     put_le16(o->ram + TSS_AT + 0x66, 0x68); /* no I/O permission map */
 }
 
@@ -104,7 +105,7 @@ bool wit_ishi_init(const struct wit *w, const struct engine *engine, struct err 
     memset(o->ram + CODE_AT, 0xcc, WIT_CODE_BYTES);
     put_le16(o->ram + EXIT_AT, 0xfeeb); /* jmp $, both for 64 and for 32 bits */
     put_le16(o->ram + EXIT_AT + 0x40, 0xfeeb);
-    make_gdt(o);
+    make_gdt(o, w->cpu_segment);
     wit_background(o->background);
     memcpy(o->ram + DATA_AT, o->background, WIT_BYTES);
     struct cpu *c = &o->cpu;
@@ -131,7 +132,7 @@ static void load_system(const struct wit *w, struct cpu *c, enum isa_mode mode)
         s->cr4 |= CR4_FSGSBASE;
     s->xcr0 = w->ymm ? 7 : 3;
     s->efer = EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE;
-    s->gdtr = (struct dtable){.base = KERNEL, .limit = 0x37};
+    s->gdtr = (struct dtable){.base = KERNEL, .limit = 0x7f};
     s->tr =
         (struct seg){.base = KERNEL + TSS_AT - GDT_AT, .limit = 0x67, .sel = 0x40, .attr = 0x8b};
     s->idtr = (struct dtable){0};
