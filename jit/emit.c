@@ -275,11 +275,13 @@ struct stub *e_stub(struct emit *e, enum stub_kind kind, const struct uop *u)
 
 void e_stub_jcc(struct emit *e, struct stub *s, enum x64_cond cond)
 {
+    x_branch_in_line(&e->a, 6);
     s->jump[s->jumps++] = x_jcc(&e->a, cond, e->a.at);
 }
 
 void e_stub_jmp(struct emit *e, struct stub *s)
 {
+    x_branch_in_line(&e->a, 5);
     s->jump[s->jumps++] = x_jmp(&e->a, e->a.at);
 }
 
@@ -440,21 +442,12 @@ static uint32_t load_stub(struct emit *e, const struct stub *s)
 /* Finds the page and tries again, or lets the interpreter go on. */
 static uint32_t wide_stub(struct emit *e, const struct stub *s)
 {
-    const struct window *w = &e->window[s->which];
-    struct access a;
-    e_access_of(e, s->u, &a);
     uint32_t site = e_site(e, jit_wide, JIT_EXIT_FAULT, s->u, insns(e)), at = e->a.at;
     struct jit_site *p = (struct jit_site *)(void *)(e->a.base + site);
-    if (!e->a.full) {
-        p->lo = w->lo;
-        p->bytes = (uint16_t)(w->hi - w->lo);
-        p->at = (uint16_t)(a.disp - w->lo);
-        p->size = a.size & 63;
-        p->align = w->align & 31;
-        p->write = w->write;
-        p->mixed = w->mixed;
-        p->which = a.base;
-    }
+    if (!e->a.full)
+        win_site(e, s, p);
+    if (s->pinned)
+        win_refill(e, s);
     if (s->save)
         e_flags_to_memory(e);
     home_store(e);
@@ -497,6 +490,8 @@ static void emit_stub(struct emit *e, const struct stub *s)
                 ? e_site(e, NULL, JIT_EXIT_ENTRY, s->u, insns(e))
                 : e_site(e, NULL, JIT_EXIT_RESUME, s->u - e_reloads(e, s->u), insns(e));
         at = e->a.at;
+        if (s->pinned)
+            win_refill(e, s);
         if (s->save)
             e_flags_to_memory(e);
         home_store(e);
@@ -536,10 +531,12 @@ static bool is_jcc(unsigned op)
 }
 
 /* Reads flags, or keeps a part of the old ones. */
-static bool reads_flags(const struct uop *u)
+static bool reads_flags(const struct emit *e, const struct uop *u)
 {
     struct uop_effect f = uop_effect(u);
-    if (is_jcc(u->op) || u->op == UOP_HELP || u->op == UOP_X87 || u->op == UOP_CALLF)
+    if (is_jcc(u->op))
+        return true;
+    if ((u->op == UOP_HELP || u->op == UOP_CALLF) && !vec_quiet(e, u) && !x87_quiet(e, u))
         return true;
     return f.reads || ((f.sets | f.may) && f.sets != F_OSZAPC);
 }
@@ -553,10 +550,13 @@ static bool kills_flags(const struct uop *u)
 static bool observes(const struct emit *e, unsigned i)
 {
     const struct uop *u = &e->b->uops[i];
-    unsigned w = e->in_window[i];
-    /* an instruction of the vector unit or the x87 may find its registers not loaded */
+    const struct window *w = e->in_window[i] ? &e->window[e->in_window[i] - 1] : NULL;
     bool integer = in(u->op, UOP_LD, UOP_LDV4_B64) || in(u->op, UOP_PUSH64, UOP_HELP);
-    if (is_fused(u->op) || (w && e->window[w - 1].first != i && integer))
+    /* an instruction of the vector unit or the x87 may find its registers not loaded */
+    bool ready = integer || (in(u->op, UOP_LDV4_B64, UOP_PUSH64) ? e->vec_early : e->x87_early);
+    if (is_fused(u->op) || (w && (w->first != i || w->still) && ready))
+        return false;
+    if ((e->vec_early && vec_quiet(e, u)) || (e->x87_early && x87_quiet(e, u)))
         return false;
     return uop_observes(u);
 }
@@ -621,7 +621,7 @@ static void describe(struct emit *e)
     for (unsigned i = 0; i < e->n; i++) {
         const struct uop *u = &e->b->uops[i];
         jb->asks = is_jcc(u->op) || uop_effect(u).reads;
-        if (reads_flags(u) || (is_exit(u->op) && !is_fused(u->op)))
+        if (reads_flags(e, u) || (is_exit(u->op) && !is_fused(u->op)))
             return;
         if (observes(e, i)) {
             jb->looks = true;
@@ -641,7 +641,7 @@ bool e_quiet(const struct emit *e)
         const struct uop *u = &e->b->uops[i];
         if (is_fused(u->op))
             return true;
-        if (u->op >= UOP_LD || reads_flags(u))
+        if (observes(e, i) || reads_flags(e, u))
             return false;
         if (kills_flags(u))
             return true;
@@ -714,6 +714,27 @@ static void align(struct x64 *a, unsigned to)
         x_u8(a, 0x90);
 }
 
+/* Has a loop instructions of the unit, so that all its rounds but the first find it loaded? */
+static bool shared(const struct emit *e, bool (*quiet)(const struct emit *, const struct uop *))
+{
+    bool any = false;
+    for (unsigned i = 0; i < e->n; i++)
+        any |= quiet(e, &e->b->uops[i]);
+    return any && e_loops(e);
+}
+
+/* In front of a loop: what its rounds share. */
+static void enter_loop(struct emit *e)
+{
+    e->round = e->a.at;
+    if (e->vec_early)
+        vec_ready(e, e->b->uops);
+    if (e->x87_early)
+        x87_ready(e, e->b->uops);
+    win_enter(e);
+    e->loop = e->a.at;
+}
+
 bool emit_block(struct emit *e, struct block *b)
 {
     static const struct jit_block none;
@@ -724,7 +745,12 @@ bool emit_block(struct emit *e, struct block *b)
     e->ctx = (cpl == 3 ? TLB_USER : TLB_SUPER) | (b->key & KEY_AC ? 1 : 0);
     for (e->n = 1; !uop_exits(b->uops[e->n - 1].op); e->n++)
         ;
+    e->i = 0;
+    e->vec_early = shared(e, vec_quiet);
+    e->x87_early = shared(e, x87_quiet);
     win_plan(e);
+    home_plan(e);
+    win_settle(e);
     find_needs(e);
     align(&e->cold, 8);
     e->jb = (struct jit_block *)(void *)(e->cold.base + e->cold.at);
@@ -737,13 +763,12 @@ bool emit_block(struct emit *e, struct block *b)
     e->i = 0;
     e->vec_live = e->x87_live = e->x87_noted = false;
     e->before = e->fl = (struct flags_where){.mem = true};
-    home_plan(e);
     home_at(e, true);
     entry = e_stub(e, STUB_ENTRY, b->uops);
     x_alu_ri(&e->a, XA_SUB, 8, J_LEFT, b->insns);
     e_stub_jcc(e, entry, XC_L);
     home_enter(e);
-    e->loop = e->a.at;
+    enter_loop(e);
     for (e->i = 0; e->i < e->n; e->i += 1 + e->skip) {
         e->skip = 0;
         e->at[e->i] = e->a.at;

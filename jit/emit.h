@@ -105,7 +105,12 @@ struct jit_site {
     int32_t ahead; /* instructions that J_LEFT has already paid for, from this block's first on */
     uint8_t kind;  /* enum jit_exit_kind */
     uint8_t which; /* exit; windows: the base */
-    uint16_t size : 6, align : 5, write : 1, mixed : 1; /* windows: u's bytes; see below */
+    uint16_t size : 6, align : 5, write : 1; /* windows: u's bytes; see below */
+    uint16_t slow : 1;                       /* … the interpreter must go on */
+    uint16_t cut : 1;                        /* … u's address has 32 bits */
+    uint16_t scale : 2;                      /* … of the index */
+    uint8_t index, which_as, index_as; /* … 1, 2: their lower halves, zero- or sign-extended */
+    uint8_t unused[5];
 };
 
 /* One exit of a compiled block. Offsets in the code memory. */
@@ -151,29 +156,42 @@ enum stub_kind {
 #define STUBS      800
 
 /* Accesses that share one check (emit_win.c). */
-#define WINDOWS JIT_WINDOWS
+#define WINDOWS 64
 struct window {
-    int32_t lo, hi;       /* its bytes, from the value of the first one's base */
+    int32_t lo, hi;       /* its bytes, from the value of the roots */
+    int32_t at;           /* the first access */
     uint16_t first, last; /* uops */
-    uint8_t base;
+    uint16_t root, index; /* values that the base and the index are made of */
+    uint8_t scale;
     bool write, mixed; /* any writes; some do, some don't */
     uint8_t align;     /* bits of the address of `lo` that must be 0 */
     int32_t aligned;   /* where an access asks for that */
+    bool dropped;      /* is none after all */
+    bool pinned;       /* kept through the rounds of a loop */
+    bool still;        /* its address stays the same, too */
+    bool early;        /* nothing before it can fault but what is checked earlier */
+    uint8_t slot;      /* in c->jit.win[]; a pin that moves has the next one, too */
+    /* Host registers of a pin: host - guest address, or J_NONE: in the slot; and what takes an
+     * address to its offset in the page. */
+    uint8_t distance, offset;
+    int32_t disp; /* the first access's displacement, which is in both, for short code */
 };
-/* Where a uop accesses memory: base is a general register, R_IP or R_ZERO. */
+/* Where a uop accesses memory: base is a general register, R_IP or R_ZERO; index one or R_ZERO. */
 struct access {
-    uint8_t base, size;
+    uint8_t base, index, scale, size;
     bool write;
     int32_t disp;
     uint8_t align; /* bits of the address that must be 0 */
 };
 
-/* A register with a home for the block. */
-#define MOVED 8
+/* A register with a home for the block; or, r being R_COUNT, a pin's, whose slot is given. */
+#define MOVED 16
 struct moved {
     uint8_t r, host;
     uint8_t owner; /* whose home host is between blocks, or R_COUNT */
     bool written;
+    uint8_t window; /* pins: which, and is it the offset? */
+    bool second;
 };
 
 struct emit;
@@ -183,8 +201,11 @@ struct stub {
     uint32_t jump[STUB_JUMPS]; /* displacements that lead to it */
     uint32_t back;             /* where it goes on in the hot code; 0: nowhere */
     const struct uop *u;
-    struct xmem at;        /* where the hot code accesses memory: for `after` */
-    bool settled;          /* as e->settled */
+    struct xmem at; /* where the hot code accesses memory: for `after` */
+    bool settled;   /* as e->settled */
+    bool entry;     /* STUB_WIDE: in front of the loop */
+    bool pinned;    /* the check of pin `which`, which begins at `check` */
+    uint32_t check;
     bool save;             /* the flags must get to memory first */
     bool vec, x87;         /* loaded on arrival, and to be so where it goes on */
     struct flags_where fl; /* on arrival */
@@ -205,8 +226,10 @@ struct emit {
     uint8_t moved_home[R_COUNT];
     struct moved moved[MOVED];
     unsigned moves;
-    uint32_t loop; /* where the block goes on from its own end, its homes kept */
-    bool settled;  /* the block's end: homes are as between blocks */
+    uint32_t loop;             /* where the block goes on from its own end, its homes kept … */
+    uint32_t round;            /* … and by which it first sees to vector registers and pins */
+    bool vec_early, x87_early; /* they are loaded in front of the loop */
+    bool settled;              /* the block's end: homes are as between blocks */
     bool need[BLOCK_UOPS + 1];
     uint32_t at[BLOCK_UOPS + 1]; /* where each uop's hot code begins, and where the last ends */
     struct stub stub[STUBS];
@@ -281,8 +304,9 @@ bool e_address(struct emit *e, const struct uop *u);
 /* The check of the address in J_X0: host address into J_X0; misses go to a new e->access. */
 void e_check(struct emit *e, const struct uop *u, unsigned size, bool write);
 
-/* Homes (emit_home.c). home_plan: who gets one in this block. home_enter: at its entry. home_leave:
- * at its end, puts all back, EFLAGS untouched. home_store, home_load: around calls of C. */
+/* Homes (emit_home.c). home_plan: who gets one in this block, pins too. home_enter: at its entry.
+ * home_leave: at its end, puts all back, EFLAGS untouched. home_store, home_load: around calls of
+ * C. */
 void home_plan(struct emit *e);
 void home_enter(struct emit *e);
 void home_leave(struct emit *e);
@@ -296,6 +320,14 @@ void home_at(struct emit *e, bool settled);
  * without a fault? win_access: the operand of a uop that is in a window. */
 bool e_access_of(const struct emit *e, const struct uop *u, struct access *a);
 void win_plan(struct emit *e);
+/* After home_plan(): which windows are left, and their slots. win_enter: in front of a loop.
+ * win_refill: in the cold code of a pin's check, the page that is wanted now; falls through if it
+ * is not in the TLB. win_site: fills a site of jit_wide(). */
+void win_settle(struct emit *e);
+void win_enter(struct emit *e);
+void win_refill(struct emit *e, const struct stub *s);
+void win_site(const struct emit *e, const struct stub *s, struct jit_site *p);
+struct xmem win_slot(unsigned slot);
 bool win_open(const struct emit *e);
 struct xmem win_access(struct emit *e, const struct uop *u);
 /* The check alone, of `size` bytes at J_X0, which becomes the offset in the page; J_X1: that of the
@@ -303,6 +335,14 @@ struct xmem win_access(struct emit *e, const struct uop *u);
  * it. */
 void e_look_up(struct emit *e, struct stub *miss, unsigned size, unsigned align, bool write);
 void e_addend(struct emit *e);
+void e_addend_to(struct emit *e, unsigned to);
+/* J_X0 += the page's host address. The tag, as an operand. The last part of the check: is the
+ * offset in `host` in the page? */
+void e_to_host(struct emit *e);
+struct xmem e_tag(const struct emit *e, bool write);
+void e_in_page(struct emit *e, struct stub *miss, unsigned host, unsigned size, unsigned align);
+/* Does the block's last uop lead to its own beginning? */
+bool e_loops(const struct emit *e);
 /* Guest registers that u may write, as bits; ~0: any. */
 uint32_t e_writes(const struct uop *u);
 

@@ -19,6 +19,12 @@ struct uses {
     bool helpers;
 };
 
+static bool uses_stack(unsigned op)
+{
+    return (op >= UOP_PUSH64 && op < UOP_HELP) || (op >= UOP_CALL64 && op < UOP_JMP_R) ||
+           op == UOP_CALLR64 || op == UOP_CALLR32;
+}
+
 static void count(const struct emit *e, struct uses *x)
 {
     *x = (struct uses){0};
@@ -35,6 +41,8 @@ static void count(const struct emit *e, struct uses *x)
             x->n[u->b]++;
         if (vec) /* PCMPxSTRI's */
             x->n[R_CX]++;
+        if (uses_stack(u->op))
+            x->n[R_SP]++;
     }
 }
 
@@ -53,19 +61,63 @@ static unsigned most_used(const struct uses *x)
     return best;
 }
 
+static const uint8_t spare[] = {RBP, R13};
+static const uint8_t lenders[] = {R_BX, R_9, R_8, R_SI, R_DI, R_BP, R_SP};
+
 /* Somebody whose home can be had. */
 static unsigned lender(const struct uses *x)
 {
-    static const uint8_t order[] = {R_BX, R_9, R_8, R_SI, R_DI};
-    for (unsigned i = 0; i < sizeof order && !x->helpers; i++)
-        if (!x->n[order[i]])
-            return order[i];
+    for (unsigned i = 0; i < sizeof lenders && !x->helpers; i++)
+        if (!x->n[lenders[i]])
+            return lenders[i];
     return R_COUNT;
+}
+
+/* Host registers that a pin could have. */
+static unsigned left(const struct emit *e, const struct uses *x)
+{
+    unsigned n = e->moves < sizeof spare ? sizeof spare - e->moves : 0;
+    for (unsigned i = 0; i < ARRAY_LEN(lenders) && !x->helpers; i++)
+        n += !x->n[lenders[i]];
+    return n < MOVED - e->moves ? n : MOVED - e->moves;
+}
+
+static uint8_t take(struct emit *e, struct uses *x, unsigned window, bool second)
+{
+    unsigned owner = e->moves < sizeof spare ? R_COUNT : lender(x);
+    unsigned host = owner == R_COUNT ? spare[e->moves] : jit_home[owner];
+    e->moved[e->moves++] = (struct moved){.r = R_COUNT,
+                                          .host = (uint8_t)host,
+                                          .owner = (uint8_t)owner,
+                                          .window = (uint8_t)window,
+                                          .second = second};
+    if (owner != R_COUNT) {
+        e->moved_home[owner] = J_NONE;
+        x->n[owner] = 1;
+    }
+    return (uint8_t)host;
+}
+
+/* Those that move need two registers, or are none; of the others the distance may be in memory. */
+static void plan_pins(struct emit *e, struct uses *x)
+{
+    for (unsigned n = 0; n < e->windows; n++) {
+        struct window *w = &e->window[n];
+        if (!w->pinned || w->still)
+            continue;
+        w->pinned = left(e, x) >= 2;
+        if (w->pinned) {
+            w->distance = take(e, x, n, false);
+            w->offset = take(e, x, n, true);
+        }
+    }
+    for (unsigned n = 0; n < e->windows; n++)
+        if (e->window[n].still && left(e, x))
+            e->window[n].distance = take(e, x, n, false);
 }
 
 void home_plan(struct emit *e)
 {
-    static const uint8_t spare[] = {RBP, R13};
     struct uses x;
     unsigned r;
     count(e, &x);
@@ -89,6 +141,13 @@ void home_plan(struct emit *e)
             x.n[owner] = 1;
         }
     }
+    plan_pins(e, &x);
+}
+
+/* Where it is while C runs. */
+static struct xmem place(const struct emit *e, const struct moved *m)
+{
+    return m->r == R_COUNT ? win_slot(e->window[m->window].slot + m->second) : e_slot(m->r);
 }
 
 void home_at(struct emit *e, bool settled)
@@ -100,15 +159,15 @@ void home_at(struct emit *e, bool settled)
 void home_load(struct emit *e)
 {
     for (unsigned i = 0; i < e->moves && !e->settled; i++)
-        x_load(&e->a, 8, e->moved[i].host, e_slot(e->moved[i].r));
+        x_load(&e->a, 8, e->moved[i].host, place(e, &e->moved[i]));
 }
 
 void home_store(struct emit *e)
 {
     for (unsigned i = 0; i < e->moves && !e->settled; i++) {
         const struct moved *m = &e->moved[i];
-        if (m->written)
-            x_store(&e->a, 8, e_slot(m->r), m->host);
+        if (m->written || m->r == R_COUNT)
+            x_store(&e->a, 8, place(e, m), m->host);
         if (m->owner != R_COUNT)
             x_load(&e->a, 8, m->host, e_slot(m->owner));
     }

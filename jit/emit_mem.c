@@ -45,24 +45,33 @@ bool e_address(struct emit *e, const struct uop *u)
     return true;
 }
 
-/* J_X0: linear address → offset in its page; J_X1: that of the TLB's entry. */
-void e_look_up(struct emit *e, struct stub *miss, unsigned size, unsigned align, bool write)
+struct xmem e_tag(const struct emit *e, bool write)
 {
-    int32_t tag = write ? TLB_FIELD(e, write) : TLB_FIELD(e, read);
-    x_rorx(&e->a, 8, J_X1, J_X0, PAGE_SHIFT - 5);
-    x_alu_ri(&e->a, XA_AND, 4, J_X1, (TLB_SIZE - 1) << 5);
-    x_alu_rm(&e->a, XA_SUB, 8, J_X0, xmi(J_CTX, J_X1, 0, tag));
+    return xmi(J_CTX, J_X1, 0, write ? TLB_FIELD(e, write) : TLB_FIELD(e, read));
+}
+
+void e_in_page(struct emit *e, struct stub *miss, unsigned host, unsigned size, unsigned align)
+{
     if (align && size <= align + 1) { /* in the page and aligned, by one instruction */
-        x_test_ri(&e->a, 8, J_X0, ~(int64_t)(PAGE_SIZE - 1 - align));
+        x_test_ri(&e->a, 8, host, ~(int64_t)(PAGE_SIZE - 1 - align));
         e_stub_jcc(e, miss, XC_NZ);
         return;
     }
-    x_alu_ri(&e->a, XA_CMP, 8, J_X0, (int64_t)(PAGE_SIZE - size));
+    x_alu_ri(&e->a, XA_CMP, 8, host, (int64_t)(PAGE_SIZE - size));
     e_stub_jcc(e, miss, XC_A);
     if (align) {
-        x_test_ri(&e->a, 1, J_X0, (int64_t)align);
+        x_test_ri(&e->a, 1, host, (int64_t)align);
         e_stub_jcc(e, miss, XC_NZ);
     }
+}
+
+/* J_X0: linear address → offset in its page; J_X1: that of the TLB's entry. */
+void e_look_up(struct emit *e, struct stub *miss, unsigned size, unsigned align, bool write)
+{
+    x_rorx(&e->a, 8, J_X1, J_X0, PAGE_SHIFT - 5);
+    x_alu_ri(&e->a, XA_AND, 4, J_X1, (TLB_SIZE - 1) << 5);
+    x_alu_rm(&e->a, XA_SUB, 8, J_X0, e_tag(e, write));
+    e_in_page(e, miss, J_X0, size, align);
 }
 
 static void look_up(struct emit *e, const struct uop *u, unsigned size, unsigned align, bool write)
@@ -71,15 +80,25 @@ static void look_up(struct emit *e, const struct uop *u, unsigned size, unsigned
     e_look_up(e, e->access, size, align, write);
 }
 
+void e_addend_to(struct emit *e, unsigned to)
+{
+    x_load(&e->a, 8, to, xmi(J_CTX, J_X1, 0, TLB_FIELD(e, addend)));
+}
+
 void e_addend(struct emit *e)
 {
-    x_load(&e->a, 8, J_X1, xmi(J_CTX, J_X1, 0, TLB_FIELD(e, addend)));
+    e_addend_to(e, J_X1);
+}
+
+void e_to_host(struct emit *e)
+{
+    x_alu_rm(&e->a, XA_ADD, 8, J_X0, xmi(J_CTX, J_X1, 0, TLB_FIELD(e, host)));
 }
 
 void e_check(struct emit *e, const struct uop *u, unsigned size, bool write)
 {
     look_up(e, u, size, 0, write);
-    x_alu_rm(&e->a, XA_ADD, 8, J_X0, xmi(J_CTX, J_X1, 0, TLB_FIELD(e, host)));
+    e_to_host(e);
 }
 
 /* Memory at register base + disp (64-bit, base at home): the address needs not be computed twice,
@@ -133,7 +152,7 @@ bool e_operand(struct emit *e, const struct uop *u, struct xmem *m)
         return false;
     if (e->in_window[e->i])
         *m = win_access(e, u);
-    else if (a.base < R_ZERO && e->home[a.base] != J_NONE)
+    else if (a.index == R_ZERO && a.base < R_ZERO && e->home[a.base] != J_NONE)
         *m = at_base(e, u, e->home[a.base], a.disp, a.size, a.align, a.write);
     else
         return false;
@@ -166,6 +185,7 @@ void e_resume(struct emit *e)
 {
     if (e->access)
         e->access->back = e->a.at;
+    e->a.insn = 0; /* must not be moved across that */
 }
 
 /* Can the check be made inline? */
@@ -333,7 +353,12 @@ static void push_return(struct emit *e, const struct uop *u, unsigned size)
 
 static bool recipe_fits(const struct flags_rec *r)
 {
-    return r->kind && r->kind != REC_REDO && (!r->imm || (r->v >= -(1 << 13) && r->v < 1 << 13));
+    return r->kind && r->kind != REC_REDO;
+}
+
+static bool constant_fits(const struct flags_rec *r)
+{
+    return !r->imm || (r->v >= -(1 << 13) && r->v < 1 << 13);
 }
 
 /* As flags.h says. */
@@ -343,15 +368,26 @@ static int32_t recipe_code(const struct flags_rec *r)
     return (int32_t)(r->lg | CC_RECIPE | (uint32_t)r->kind << 9 | (uint32_t)r->a << 12 | src);
 }
 
+/* Notes the recipe. A constant that does not fit into the code is kept as a register would be. */
+static void note_recipe(struct emit *e)
+{
+    struct flags_rec *r = &e->fl.rec;
+    if (!constant_fits(r)) {
+        x_store_i(&e->a, 8, e_slot(R_K1), r->v);
+        r->imm = false;
+        r->b = R_K1;
+    }
+    x_store_i(&e->a, 8, E_CPU(s.cc_op), recipe_code(r));
+}
+
 /* The flags as exits want them: in memory, or noted there as a recipe, or nowhere. */
 static enum exit_flags settle(struct emit *e)
 {
-    const struct flags_rec *r = &e->fl.rec;
     if (e->fl.mem)
         return EXIT_MEM;
-    if (!recipe_fits(r))
+    if (!recipe_fits(&e->fl.rec))
         return EXIT_SAVE;
-    x_store_i(&e->a, 8, E_CPU(s.cc_op), recipe_code(r));
+    note_recipe(e);
     return EXIT_RECIPE;
 }
 
@@ -375,6 +411,14 @@ static void leave_to(struct emit *e, const struct uop *u, unsigned which, unsign
     x->at = s->jump[0];
 }
 
+bool e_loops(const struct emit *e)
+{
+    const struct uop *u = &e->b->uops[e->n - 1];
+    bool jumps =
+        u->op == UOP_JMP || u->op == UOP_JCC || (u->op >= UOP_JCC_SUB8_B && u->op < UOP_CALL64);
+    return jumps && !u->imm2 && e->b->paddr2 == ~0ull;
+}
+
 /* A block that goes on at its own beginning stays inside: homes are kept, and flags only noted if
  * somebody may look at them. False: nothing was emitted. */
 static bool loop(struct emit *e, const struct uop *u, unsigned cond)
@@ -383,17 +427,19 @@ static bool loop(struct emit *e, const struct uop *u, unsigned cond)
     const struct flags_rec *r = &e->fl.rec;
     uint32_t regs = r->kind ? (uint32_t)(BIT(r->a) | (r->imm ? 0 : BIT(r->b))) : 0;
     bool note = !e->fl.mem && !e_quiet(e);
-    if (u->imm2 || e->b->paddr2 != ~0ull || !(e->fl.mem || r->kind))
+    if (!e_loops(e) || !(e->fl.mem || r->kind))
         return false;
     if (note && !(recipe_fits(r) && e->jb->kills && !(e->jb->writes & regs)))
         return false;
     if (note)
-        x_store_i(&e->a, 8, E_CPU(s.cc_op), recipe_code(r));
+        note_recipe(e);
     if (cond != ALWAYS)
         leave_to(e, u, 0, cond ^ 1, EXIT_SAVE);
     e->fl.host = false;
     x_alu_ri(&e->a, XA_SUB, 8, J_LEFT, e->b->insns);
-    uint32_t back = x_jcc(&e->a, XC_GE, e->loop);
+    bool same = e->vec_live >= e->vec_early && e->x87_live >= e->x87_early;
+    x_branch_in_line(&e->a, 6);
+    uint32_t back = x_jcc(&e->a, XC_GE, same ? e->loop : e->round);
     leave_to(e, u, 1, ALWAYS, EXIT_SAVE);
     x->at = back;
     x->loop = true;

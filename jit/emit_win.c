@@ -1,24 +1,39 @@
 /* One check for several accesses: windows.
  *
  * Accesses of a block whose addresses differ by constants from each other (off one base register,
- * or off one that was made of it by a move or by adding a constant, as the stack pointer is by
- * pushes) form a group. The first of them checks that all lie in one page that may be accessed so,
- * and keeps the distance from guest to host addresses in c->jit.win[]; the others need no check,
- * destroy no flags and can't fault.
+ * off one that was made of it by a move or by adding a constant, as the stack pointer is by pushes,
+ * or off the same base and index) form a group. The first of them checks that all lie in one page
+ * that may be accessed so, and keeps the distance from guest to host addresses in c->jit.win[]; the
+ * others need no check, destroy no flags and can't fault.
  *
  * If the first check fails because the page is not in the TLB, jit_wide() puts it there. If it
  * fails for another reason (the group lies across two pages, a device, a fault), the interpreter
  * does the rest of the block; a block to which that happens often is compiled anew without windows.
  *
+ * A block that goes on at its own beginning keeps its windows from one round to the next, pinned in
+ * two host registers: the distance, and what takes an address to its offset in the page. They are
+ * loaded from the TLB in front of the loop, by the registers' values there; in the loop, the first
+ * access of a group only asks whether the page is still the same, by two instructions, and cold
+ * code changes the page. A group whose address stays needs no check at all in the loop. A group of
+ * one is worth it there, too.
+ *
  * A window holds as long as the translation does. Nothing in a block changes that, but for HELP
- * uops, which end all groups, and for accesses by the slow path to a device, after which
- * jit_access() looks whether the TLB was flushed.
+ * uops, which end all groups and keep a loop from pinning, and for accesses by the slow path to a
+ * device, after which jit_access() looks whether the TLB was flushed. Other CPUs' code is out of
+ * its loops before a page is watched for writes (share.h).
+ *
+ * What is done in front of the loop must not be seen if something before the access faults. So a
+ * page is put into the TLB there only for the first accesses of the block; for others the
+ * interpreter goes through the block once.
  *
  * 32-bit code: a host address is made of the 64-bit value of a base register, so nothing may wrap
  * around. The group takes in the address in the base register itself whenever that has moved, so
- * that all of them are in the page, below 4 GiB. */
+ * that all of them are in the page, below 4 GiB. With an index, each address is cut to 32 bits
+ * before the distance is added. */
 #include "jit/emit.h"
 #include "jit/vec.h"
+
+#include "cpu/x87.h"
 
 #define WIDE     512  /* bytes that one check may span */
 #define FAR_DISP 4096 /* of 32-bit code: beyond it a displacement may be meant to wrap around */
@@ -32,18 +47,20 @@ static bool among(unsigned op, unsigned first, unsigned end)
 
 static struct access on_stack(int32_t disp, unsigned size, bool write)
 {
-    return (struct access){.base = R_SP, .size = (uint8_t)size, .write = write, .disp = disp};
+    return (struct access){
+        .base = R_SP, .index = R_ZERO, .size = (uint8_t)size, .write = write, .disp = disp};
 }
 
 /* Takes a->base and imm, if they are a base and a displacement to work with. */
 static bool usable(const struct emit *e, struct access *a, unsigned form, int64_t imm)
 {
-    bool code64 = (e->b->key & KEY_CODE) == ISA_64;
+    bool code64 = (e->b->key & KEY_CODE) == ISA_64, narrow = form == FORM_B32 || form == FORM_X32;
     if (a->base == R_IP)
         imm += (int64_t)(e->b->paddr & (PAGE_SIZE - 1));
-    if (!x_fits32(imm) || (form != FORM_B64 && form != FORM_B32))
+    if (!x_fits32(imm) || form > FORM_X32)
         return false;
-    if (form == FORM_B32 && (code64 || a->base >= R_GENERAL || imm <= -FAR_DISP || imm >= FAR_DISP))
+    if (narrow && (code64 || (form == FORM_B32 &&
+                              (a->base >= R_GENERAL || imm <= -FAR_DISP || imm >= FAR_DISP))))
         return false;
     a->disp = (int32_t)imm;
     return true;
@@ -78,23 +95,43 @@ bool e_access_of(const struct emit *e, const struct uop *u, struct access *a)
     if (!vec)
         *a = (struct access){.size = u->size, .write = u->op >= UOP_ST8_B64};
     a->base = u->a;
+    a->index = R_ZERO;
+    if (form == FORM_X64 || form == FORM_X32) {
+        a->index = u->b;
+        a->scale = u->scale;
+    }
     return usable(e, a, form, u->imm);
 }
 
-/* Planning: what is known of the base registers while the block is walked through. */
+/* Planning: what is known of the registers while the block is walked through: each is a root's
+ * value and a constant. The roots below R_COUNT are the registers' values at the beginning; those
+ * are followed by their lower halves, zero- and sign-extended. */
+#define ROOT_ZX    R_COUNT
+#define ROOT_SX    (2 * R_COUNT)
+#define ROOT_LATER (3 * R_COUNT)
 struct known {
-    uint8_t group; /* + 1; 0: none */
-    int32_t delta; /* its value now, from that of the group's first base */
+    uint16_t root;
+    int32_t delta;
 };
 struct planner {
     struct emit *e;
     struct known r[R_COUNT];
+    uint16_t roots;
+    unsigned closed; /* windows that nothing may join any more */
     bool code64;
 };
 
+static void forget(struct planner *p, unsigned r)
+{
+    if (r < R_ZERO)
+        p->r[r] = (struct known){p->roots++, 0};
+}
+
 static void forget_all(struct planner *p)
 {
-    memset(p->r, 0, sizeof p->r);
+    for (unsigned r = 0; r < R_ZERO; r++)
+        forget(p, r);
+    p->closed = p->e->windows;
 }
 
 /* Notes what a, at `at` in the window, needs of its address. False: others need another one. */
@@ -109,59 +146,85 @@ static bool aligns(struct window *w, const struct access *a, int32_t at)
     return true;
 }
 
-/* Takes the access of uop i into its base's group, or begins one. */
+/* Widens w by the access at lo … hi, if that can be. */
+static bool widen(struct window *w, const struct access *a, int32_t at, int32_t lo, int32_t hi)
+{
+    lo = lo < w->lo ? lo : w->lo;
+    hi = hi > w->hi ? hi : w->hi;
+    if ((int64_t)hi - lo > WIDE || !aligns(w, a, at))
+        return false;
+    w->lo = lo;
+    w->hi = hi;
+    return true;
+}
+
+/* Takes the access of uop i into a group, or begins one. */
 static void join(struct planner *p, unsigned i, const struct access *a)
 {
     struct emit *e = p->e;
-    struct known *k = &p->r[a->base];
-    if (k->group) {
-        struct window *w = &e->window[k->group - 1];
-        int32_t lo = k->delta + a->disp, hi = lo + a->size;
-        if (!p->code64 && k->delta < lo)
-            lo = k->delta;
-        if (!p->code64 && k->delta + 1 > hi)
-            hi = k->delta + 1;
-        lo = lo < w->lo ? lo : w->lo;
-        hi = hi > w->hi ? hi : w->hi;
-        if (hi - lo <= WIDE && aligns(w, a, k->delta + a->disp)) {
-            w->lo = lo;
-            w->hi = hi;
-            w->mixed |= w->write != a->write;
-            w->write |= a->write;
-            w->last = (uint16_t)i;
-            e->in_window[i] = k->group;
-            return;
-        }
+    const struct known *k = &p->r[a->base], *x = &p->r[a->index];
+    int64_t moved = (int64_t)k->delta + ((int64_t)x->delta << a->scale), at = moved + a->disp;
+    int64_t lo = at, hi = at + a->size;
+    unsigned scale = a->index == R_ZERO ? 0 : a->scale;
+    if (!p->code64 && a->index == R_ZERO && a->base != R_ZERO) {
+        lo = moved < lo ? moved : lo;
+        hi = moved + 1 > hi ? moved + 1 : hi;
     }
-    k->group = 0;
+    if (!x_fits32(lo - WIDE) || !x_fits32(hi + WIDE))
+        return;
+    for (unsigned n = e->windows; n-- > p->closed;) {
+        struct window *w = &e->window[n];
+        if (w->root != k->root || w->index != x->root || w->scale != scale ||
+            !widen(w, a, (int32_t)at, (int32_t)lo, (int32_t)hi))
+            continue;
+        w->mixed |= w->write != a->write;
+        w->write |= a->write;
+        w->last = (uint16_t)i;
+        e->in_window[i] = (uint8_t)(n + 1);
+        return;
+    }
     if (e->windows == WINDOWS)
         return;
-    e->window[e->windows] = (struct window){.lo = a->disp,
-                                            .hi = a->disp + a->size,
-                                            .base = a->base,
+    e->window[e->windows] = (struct window){.lo = (int32_t)lo,
+                                            .hi = (int32_t)hi,
+                                            .at = (int32_t)at,
+                                            .root = k->root,
+                                            .index = x->root,
+                                            .scale = (uint8_t)scale,
                                             .write = a->write,
                                             .align = a->align,
-                                            .aligned = a->disp,
+                                            .aligned = (int32_t)at,
                                             .first = (uint16_t)i,
-                                            .last = (uint16_t)i};
-    if (!p->code64 && a->base != R_ZERO) {
-        struct window *w = &e->window[e->windows];
-        w->lo = w->lo < 0 ? w->lo : 0;
-        w->hi = w->hi > 1 ? w->hi : 1;
-    }
-    *k = (struct known){(uint8_t)++e->windows, 0};
-    e->in_window[i] = k->group;
+                                            .last = (uint16_t)i,
+                                            .disp = a->index == R_ZERO ? a->disp : 0,
+                                            .distance = J_NONE,
+                                            .offset = J_NONE};
+    e->in_window[i] = (uint8_t)++e->windows;
 }
 
 /* dst = src + by. */
 static void derive(struct planner *p, unsigned dst, unsigned src, int64_t by)
 {
     struct known k = p->r[src];
+    if (dst >= R_ZERO)
+        return;
     if (src >= R_GENERAL || by < -FAR_DISP || by > FAR_DISP || k.delta > 1 << 20 ||
-        k.delta < -(1 << 20))
-        k.group = 0;
-    k.delta += (int32_t)(k.group ? by : 0);
+        k.delta < -(1 << 20)) {
+        forget(p, dst);
+        return;
+    }
+    k.delta += (int32_t)by;
     p->r[dst] = k;
+}
+
+/* dst = the lower half of src; `to` is ROOT_ZX or ROOT_SX. */
+static void extend(struct planner *p, unsigned dst, unsigned src, unsigned to)
+{
+    struct known k = p->r[src];
+    if (src >= R_GENERAL || k.root != src || k.delta || dst >= R_ZERO)
+        forget(p, dst);
+    else
+        p->r[dst] = (struct known){(uint16_t)(to + src), 0};
 }
 
 /* What uop u does to the base registers. */
@@ -173,32 +236,98 @@ static void follow(struct planner *p, const struct uop *u)
         forget_all(p);
     } else if (op == (wide ? UOP_MOV_R64 : UOP_MOV_R32)) {
         derive(p, u->dst, u->a, 0);
+    } else if (wide && (op == UOP_MOV_R32 || op == UOP_ZX32)) {
+        extend(p, u->dst, u->a, ROOT_ZX);
+    } else if (wide && op == UOP_SX32_64) {
+        extend(p, u->dst, u->a, ROOT_SX);
     } else if (op == (wide ? UOP_ADD_I64 : UOP_ADD_I32) ||
                op == (wide ? UOP_ADD_IN64 : UOP_ADD_IN32)) {
         derive(p, u->dst, u->a, wide ? u->imm : (int32_t)u->imm);
     } else if (op == (wide ? UOP_SUB_I64 : UOP_SUB_I32) ||
                op == (wide ? UOP_SUB_IN64 : UOP_SUB_IN32)) {
         derive(p, u->dst, u->a, wide ? -u->imm : -(int64_t)(int32_t)u->imm);
+    } else if (op == (wide ? UOP_LEA64 : UOP_LEA32) && u->b == R_ZERO && u->a < R_GENERAL) {
+        derive(p, u->dst, u->a, wide ? u->imm : (int32_t)u->imm);
     } else if (among(op, UOP_PUSH64, UOP_POP64)) {
         derive(p, R_SP, R_SP, op == UOP_PUSH64 || op == UOP_PUSHI64 ? -8 : -4);
     } else {
-        if (op == UOP_POP64 || op == UOP_POP32)
-            derive(p, R_SP, R_SP, op == UOP_POP64 ? 8 : 4);
+        bool pop = op == UOP_POP64 || op == UOP_POP32;
         uint32_t w = e_writes(u);
+        if (pop)
+            derive(p, R_SP, R_SP, op == UOP_POP64 ? 8 : 4);
         for (unsigned r = 0; r < R_ZERO; r++)
-            if (w >> r & 1 &&
-                !(r == R_SP && (op == UOP_POP64 || op == UOP_POP32) && u->dst != R_SP))
-                p->r[r].group = 0;
+            if (w >> r & 1 && !(pop && r == R_SP && u->dst != R_SP))
+                forget(p, r);
     }
+}
+
+/* Is a root at the block's end what it was at its beginning? */
+static bool stays(const struct planner *p, unsigned root)
+{
+    const struct known *k = &p->r[root % R_COUNT];
+    return k->root == root % R_COUNT && !k->delta;
+}
+
+/* Nothing in the block forbids that windows are kept from round to round. */
+static bool can_pin(const struct emit *e)
+{
+    if (!e_loops(e))
+        return false;
+    for (unsigned i = 0; i < e->n; i++)
+        if (e->b->uops[i].op == UOP_HELP && e->b->uops[i].scale != X87_HELP)
+            return false;
+    return true;
+}
+
+/* Which windows a loop keeps, and of which the page may be looked for in front of it. */
+static void plan_pins(struct planner *p)
+{
+    struct emit *e = p->e;
+    bool early = true;
+    for (unsigned n = 0; n < e->windows; n++) {
+        struct window *w = &e->window[n];
+        w->pinned = w->root < ROOT_LATER && w->index < ROOT_LATER;
+        w->still = w->pinned && stays(p, w->root) && stays(p, w->index);
+    }
+    for (unsigned i = 0; i < e->n; i++) {
+        const struct uop *u = &e->b->uops[i];
+        struct window *w = e->in_window[i] ? &e->window[e->in_window[i] - 1] : NULL;
+        if (w && w->first == i)
+            w->early = early && w->pinned && !w->mixed;
+        if (w ? w->first == i && !w->early
+              : uop_observes(u) && !vec_quiet(e, u) && !x87_quiet(e, u))
+            early = false;
+    }
+}
+
+void win_settle(struct emit *e)
+{
+    unsigned slots = 0;
+    for (unsigned n = 0; n < e->windows; n++) {
+        struct window *w = &e->window[n];
+        if (w->first == w->last && !w->pinned)
+            w->dropped = true;
+        if (!w->pinned)
+            w->disp = 0;
+        w->dropped |= slots + 2 > JIT_WINDOWS;
+        w->slot = (uint8_t)slots;
+        slots += w->dropped ? 0 : w->pinned ? 2 : 1;
+        w->lo -= (w->lo - w->aligned) & w->align; /* what must be aligned is so if `lo` is */
+    }
+    for (unsigned i = 0; i < e->n; i++)
+        if (e->in_window[i] && e->window[e->in_window[i] - 1].dropped)
+            e->in_window[i] = 0;
 }
 
 void win_plan(struct emit *e)
 {
-    struct planner p = {.e = e, .code64 = (e->b->key & KEY_CODE) == ISA_64};
+    struct planner p = {.e = e, .code64 = (e->b->key & KEY_CODE) == ISA_64, .roots = ROOT_LATER};
     e->windows = 0;
     memset(e->in_window, 0, e->n);
     if (e->b->narrow || (e->b->key & KEY_AC))
         return;
+    for (unsigned r = 0; r < R_COUNT; r++)
+        p.r[r] = (struct known){(uint16_t)r, 0};
     for (unsigned i = 0; i < e->n; i++) {
         const struct uop *u = &e->b->uops[i];
         struct access a;
@@ -206,25 +335,19 @@ void win_plan(struct emit *e)
             join(&p, i, &a);
         follow(&p, u);
     }
-    for (unsigned i = 0; i < e->n; i++) /* groups of one are none */
-        if (e->in_window[i] &&
-            e->window[e->in_window[i] - 1].first == e->window[e->in_window[i] - 1].last)
-            e->in_window[i] = 0;
-    for (unsigned n = 0; n < e->windows; n++) { /* what must be aligned is so if `lo` is */
-        struct window *w = &e->window[n];
-        w->lo -= (w->lo - w->aligned) & w->align;
-    }
+    if (can_pin(e))
+        plan_pins(&p);
 }
 
 bool win_open(const struct emit *e)
 {
     unsigned n = e->in_window[e->i];
-    return n && e->window[n - 1].first != e->i;
+    return n && (e->window[n - 1].first != e->i || e->window[n - 1].still);
 }
 
-static struct xmem slot(unsigned n)
+struct xmem win_slot(unsigned slot)
 {
-    return e_cpu(offsetof(struct cpu, jit.win) + 8 * (n - 1));
+    return e_cpu(offsetof(struct cpu, jit.win) + 8 * slot);
 }
 
 /* The base register, or what its value was loaded to. */
@@ -239,16 +362,72 @@ static unsigned base_of(struct emit *e, const struct access *a)
     return e_use(e, a->base, J_X0);
 }
 
-/* Guest base and distance to host memory (in J_X1) as an operand. */
-static struct xmem at(struct emit *e, const struct access *a, unsigned base)
+/* Where an access begins: a base and a displacement, the base in J_X0 if there is an index. */
+static struct xmem origin(struct emit *e, const struct uop *u, const struct access *a)
 {
-    if (base == X_NONE)
-        return xm(J_X1, a->disp);
-    if (base == J_X0) {
+    if (a->index == R_ZERO)
+        return xm(base_of(e, a), a->disp);
+    e_address(e, u);
+    return xm(J_X0, 0);
+}
+
+/* The same and the distance to host memory, which is in `host`, as an operand. */
+static struct xmem plus(struct emit *e, struct xmem m, unsigned host)
+{
+    if (m.base == X_NONE)
+        return xm(host, m.disp);
+    if (host == J_X1 && m.base == J_X0) {
         x_lea(&e->a, 8, J_X0, xmi(J_X0, J_X1, 0, 0));
-        return xm(J_X0, a->disp);
+        return xm(J_X0, m.disp);
     }
-    return xmi(base, J_X1, 0, a->disp);
+    return xmi(m.base, host, 0, m.disp);
+}
+
+/* The access, its window being open. */
+static struct xmem inside(struct emit *e, const struct uop *u, const struct window *w,
+                          const struct access *a)
+{
+    struct xmem m = origin(e, u, a);
+    unsigned host = w->distance;
+    m.disp -= w->disp;
+    if (host == J_NONE)
+        x_load(&e->a, 8, host = J_X1, win_slot(w->slot));
+    return plus(e, m, host);
+}
+
+/* to = the window's first byte, by m, which is the first access; plus `host`. */
+static void first_byte(struct emit *e, const struct window *w, unsigned to, struct xmem m,
+                       unsigned host)
+{
+    int64_t disp = (int64_t)m.disp + w->lo - w->at;
+    if (m.base == X_NONE && host == J_NONE)
+        x_mov_ri(&e->a, to, (uint64_t)disp);
+    else if (m.base == X_NONE)
+        x_lea(&e->a, 8, to, xm(host, (int32_t)disp));
+    else if (host != J_NONE)
+        x_lea(&e->a, 8, to, xmi(m.base, host, 0, (int32_t)disp));
+    else if (disp)
+        x_lea(&e->a, 8, to, xm(m.base, (int32_t)disp));
+    else if (to != m.base)
+        x_mov_rr(&e->a, 8, to, m.base);
+}
+
+/* The check of a pinned window whose address moves. */
+static struct xmem same_page(struct emit *e, const struct uop *u, const struct window *w,
+                             const struct access *a)
+{
+    bool alone = w->first == w->last && !(u->op >= UOP_LDV4_B64 && u->op < UOP_STV4_B64);
+    struct stub *s = e_stub(e, alone ? STUB_ACCESS : STUB_WIDE, u);
+    s->which = (uint8_t)(w - e->window);
+    s->pinned = true;
+    s->check = s->back = e->a.at;
+    if (alone)
+        e->access = s;
+    struct xmem m = origin(e, u, a);
+    m.disp -= w->disp;
+    first_byte(e, w, J_X1, m, w->offset);
+    e_in_page(e, s, J_X1, (unsigned)(w->hi - w->lo), w->align);
+    return plus(e, m, w->distance);
 }
 
 struct xmem win_access(struct emit *e, const struct uop *u)
@@ -258,25 +437,119 @@ struct xmem win_access(struct emit *e, const struct uop *u)
     struct access a;
     e_access_of(e, u, &a);
     e->access = NULL;
-    if (w->first != e->i) {
-        unsigned base = base_of(e, &a);
-        x_load(&e->a, 8, J_X1, slot(n));
-        return at(e, &a, base);
-    }
+    if (win_open(e))
+        return inside(e, u, w, &a);
+    if (w->pinned)
+        return same_page(e, u, w, &a);
     struct stub *s = e_stub(e, STUB_WIDE, u);
     s->which = (uint8_t)(n - 1);
     s->back = e->a.at;
-    unsigned base = base_of(e, &a);
-    if (base == X_NONE)
-        x_mov_ri(&e->a, J_X0, (uint64_t)(int64_t)w->lo);
-    else if (w->lo || base == J_X0)
-        x_lea(&e->a, 8, J_X0, xm(base, w->lo));
-    else
-        x_mov_rr(&e->a, 8, J_X0, base);
+    struct xmem m = origin(e, u, &a);
+    first_byte(e, w, J_X0, m, J_NONE);
     e_look_up(e, s, (unsigned)(w->hi - w->lo), w->align, w->write);
-    if (base == J_X0)
-        base = base_of(e, &a);
+    if (m.base == J_X0) { /* it is gone */
+        e_to_host(e);
+        e_addend(e);
+        x_store(&e->a, 8, win_slot(w->slot), J_X1);
+        return xm(J_X0, w->at - w->lo);
+    }
     e_addend(e);
-    x_store(&e->a, 8, slot(n), J_X1);
-    return at(e, &a, base);
+    x_store(&e->a, 8, win_slot(w->slot), J_X1);
+    return plus(e, m, J_X1);
+}
+
+/* Loads a pin from the TLB's entry at J_X1. */
+static void take_page(struct emit *e, const struct window *w)
+{
+    if (!w->still) {
+        x_load(&e->a, 8, w->offset, e_tag(e, w->write));
+        x_rr(&e->a, 8, 0xf7, 3, w->offset); /* neg */
+        if (w->disp)
+            x_alu_ri(&e->a, XA_ADD, 8, w->offset, w->disp);
+    }
+    unsigned to = w->distance == J_NONE ? J_X1 : w->distance;
+    e_addend_to(e, to);
+    if (w->disp)
+        x_alu_ri(&e->a, XA_ADD, 8, to, w->disp);
+    if (to == J_X1)
+        x_store(&e->a, 8, win_slot(w->slot), J_X1);
+}
+
+void win_refill(struct emit *e, const struct stub *s)
+{
+    const struct window *w = &e->window[s->which];
+    struct stub miss = {0};
+    struct access a;
+    e_access_of(e, s->u, &a);
+    first_byte(e, w, J_X0, origin(e, s->u, &a), J_NONE);
+    e_look_up(e, &miss, (unsigned)(w->hi - w->lo), w->align, w->write);
+    take_page(e, w);
+    x_jmp(&e->a, s->check);
+    for (unsigned i = 0; i < miss.jumps && !e->a.full; i++)
+        x_patch(e->a.base, miss.jump[i], e->a.at);
+}
+
+/* The register that has a root's value now; `to` may become it. */
+static unsigned root_value(struct emit *e, unsigned root, unsigned to)
+{
+    struct access a = {.base = root % R_COUNT};
+    unsigned r = to == J_X0 ? base_of(e, &a) : e_use(e, a.base, to);
+    if (root < ROOT_ZX)
+        return r;
+    if (root < ROOT_SX)
+        x_mov_rr(&e->a, 4, to, r);
+    else
+        x_movsx(&e->a, 4, 8, to, r);
+    return to;
+}
+
+/* J_X0 = the first byte of a window whose roots are the registers' values now. */
+static void root_byte(struct emit *e, const struct window *w)
+{
+    unsigned base = root_value(e, w->root, J_X0), index;
+    bool narrow = (e->b->key & KEY_CODE) != ISA_64;
+    if (w->index == R_ZERO) {
+        first_byte(e, w, J_X0, xm(base, w->at), J_NONE);
+        return;
+    }
+    index = root_value(e, w->index, J_X1);
+    x_lea(&e->a, narrow ? 4 : 8, J_X0, xmi(base, index, w->scale, narrow ? w->at : w->lo));
+    if (narrow)
+        first_byte(e, w, J_X0, xm(J_X0, 0), J_NONE);
+}
+
+void win_enter(struct emit *e)
+{
+    for (unsigned n = 0; n < e->windows; n++) {
+        const struct window *w = &e->window[n];
+        if (!w->pinned || w->dropped)
+            continue;
+        struct stub *s = e_stub(e, STUB_WIDE, e->b->uops);
+        s->which = (uint8_t)n;
+        s->entry = true;
+        s->back = e->a.at;
+        root_byte(e, w);
+        e_look_up(e, s, (unsigned)(w->hi - w->lo), w->align, w->write);
+        take_page(e, w);
+    }
+}
+
+void win_site(const struct emit *e, const struct stub *s, struct jit_site *p)
+{
+    const struct window *w = &e->window[s->which];
+    struct access a;
+    e_access_of(e, &e->b->uops[w->first], &a);
+    p->lo = s->entry ? w->lo : a.disp + w->lo - w->at;
+    p->bytes = (uint16_t)(w->hi - w->lo);
+    p->at = (uint16_t)(w->at - w->lo);
+    p->size = a.size & 63;
+    p->align = w->align & 31;
+    p->write = w->write;
+    p->slow = w->mixed || (s->entry && !w->early);
+    p->which = s->entry ? w->root % R_COUNT : a.base;
+    p->index = s->entry ? w->index % R_COUNT : a.index;
+    p->which_as = s->entry ? (uint8_t)(w->root / R_COUNT) : 0;
+    p->index_as = s->entry ? (uint8_t)(w->index / R_COUNT) : 0;
+    p->scale = w->scale;
+    p->cut = w->index != R_ZERO && (e->b->key & KEY_CODE) != ISA_64;
 }

@@ -248,6 +248,12 @@ bool jit_access(struct cpu *c, const struct jit_site *s)
     return depart(c, s);
 }
 
+/* A register's value, or its lower half extended. */
+static uint64_t extended(uint64_t v, unsigned as)
+{
+    return as == 0 ? v : as == 1 ? (uint32_t)v : (uint64_t)(int32_t)v;
+}
+
 /* The page that a window lies in; see emit_win.c. False: the interpreter goes on. */
 bool jit_wide(struct cpu *c, const struct jit_site *s)
 {
@@ -255,9 +261,13 @@ bool jit_wide(struct cpu *c, const struct jit_site *s)
     arrive(c, s);
     c->jit.accesses++;
     uint64_t la = s->which == R_IP ? c->jit.page : s->which == R_ZERO ? 0 : c->s.r[s->which];
-    uint64_t first = la + (uint64_t)(int64_t)s->lo;
+    la = extended(la, s->which_as);
+    if (s->index != R_ZERO)
+        la += extended(c->s.r[s->index], s->index_as) << s->scale;
+    la += (uint64_t)(int64_t)s->lo + s->at;
+    uint64_t first = (s->cut ? (uint32_t)la : la) - s->at;
     interp_mark(c, u);
-    if (!s->mixed && !(first & s->align) && (first & (PAGE_SIZE - 1)) + s->bytes <= PAGE_SIZE &&
+    if (!s->slow && !(first & s->align) && (first & (PAGE_SIZE - 1)) + s->bytes <= PAGE_SIZE &&
         lin_probe(c, first + s->at, s->write ? ACC_WRITE : ACC_READ, s->size)) {
         const struct tlb_entry *t = tlb_slot(c, c->tlb_ctx, first);
         if (first - (s->write ? t->write : t->read) <= PAGE_SIZE - s->bytes)

@@ -342,6 +342,17 @@ static bool zero(struct emit *e, const struct uop *u)
     return true;
 }
 
+bool vec_quiet(const struct emit *e, const struct uop *u)
+{
+    struct form f;
+    return (u->op == UOP_CALLF || u->op == UOP_CALLQ) && u->seg == VEC_UOP && plan(e, u, &f);
+}
+
+void vec_ready(struct emit *e, const struct uop *u)
+{
+    begin(e, u, false);
+}
+
 bool emit_vec(struct emit *e, const struct uop *u)
 {
     const struct isa_row *row = &isa_rows[VEC_ROW(u)];

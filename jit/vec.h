@@ -18,6 +18,14 @@ void vec_save(struct x64 *a, bool avx);
 void x87_thunk_load(struct x64 *a);
 void x87_thunk_save(struct x64 *a);
 
+/* Is it an instruction of this unit, on registers only or on an operand that was loaded, that the
+ * host runs: no fault, no flag read? ready: loads the registers, if they are not, in front of uop
+ * u; destroys EFLAGS. */
+bool vec_quiet(const struct emit *e, const struct uop *u);
+bool x87_quiet(const struct emit *e, const struct uop *u);
+void vec_ready(struct emit *e, const struct uop *u);
+void x87_ready(struct emit *e, const struct uop *u);
+
 /* General registers that a call of a vector operation writes. */
 uint32_t vec_writes(const struct uop *u);
 /* Accesses that e_operand() could do, but for the address: size, direction and alignment.

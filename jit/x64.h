@@ -25,6 +25,7 @@ enum x64_cond { XC_O, XC_NO, XC_B, XC_AE, XC_Z, XC_NZ, XC_BE, XC_A, XC_S, XC_NS,
 struct x64 {
     uint8_t *base;    /* writable view */
     uint32_t at, end; /* offsets: where the next byte goes, and the first that may not be written */
+    uint32_t insn;    /* where the last instruction begins, if a branch may be fused with it */
     bool full;
 };
 
@@ -237,16 +238,19 @@ static inline void x_lea(struct x64 *a, unsigned size, unsigned dst, struct xmem
 /* Arithmetic. */
 static inline void x_alu_rr(struct x64 *a, unsigned op, unsigned size, unsigned dst, unsigned src)
 {
+    a->insn = a->at;
     x_rr(a, size, op << 3 | (size == 1 ? 2 : 3), dst, src);
 }
 
 static inline void x_alu_rm(struct x64 *a, unsigned op, unsigned size, unsigned dst, struct xmem m)
 {
+    a->insn = a->at;
     x_rm(a, size, op << 3 | (size == 1 ? 2 : 3), dst, m);
 }
 
 static inline void x_alu_mr(struct x64 *a, unsigned op, unsigned size, struct xmem m, unsigned src)
 {
+    a->insn = a->at;
     x_rm(a, size, op << 3 | (size == 1 ? 0 : 1), src, m);
 }
 
@@ -254,6 +258,7 @@ static inline void x_alu_mr(struct x64 *a, unsigned op, unsigned size, struct xm
 static inline void x_alu_ri(struct x64 *a, unsigned op, unsigned size, unsigned dst, int64_t v)
 {
     bool small = size > 1 && x_fits8(v);
+    a->insn = a->at;
     x_rr(a, size, size == 1 ? 0x80 : small ? 0x83 : 0x81, op, dst);
     x_imm(a, small ? 1 : size, v);
 }
@@ -261,28 +266,33 @@ static inline void x_alu_ri(struct x64 *a, unsigned op, unsigned size, unsigned 
 static inline void x_alu_mi(struct x64 *a, unsigned op, unsigned size, struct xmem m, int64_t v)
 {
     bool small = size > 1 && x_fits8(v);
+    a->insn = a->at;
     x_rm(a, size, size == 1 ? 0x80 : small ? 0x83 : 0x81, op, m);
     x_imm(a, small ? 1 : size, v);
 }
 
 static inline void x_test_rr(struct x64 *a, unsigned size, unsigned x, unsigned y)
 {
+    a->insn = a->at;
     x_rr(a, size, size == 1 ? 0x84 : 0x85, y, x);
 }
 
 static inline void x_test_ri(struct x64 *a, unsigned size, unsigned x, int64_t v)
 {
+    a->insn = a->at;
     x_rr(a, size, size == 1 ? 0xf6 : 0xf7, 0, x);
     x_imm(a, size, v);
 }
 
 static inline void x_test_mr(struct x64 *a, unsigned size, struct xmem m, unsigned y)
 {
+    a->insn = a->at;
     x_rm(a, size, size == 1 ? 0x84 : 0x85, y, m);
 }
 
 static inline void x_test_mi(struct x64 *a, unsigned size, struct xmem m, int64_t v)
 {
+    a->insn = a->at;
     x_rm(a, size, size == 1 ? 0xf6 : 0xf7, 0, m);
     x_imm(a, size, v);
 }
@@ -360,6 +370,7 @@ static inline uint32_t x_jmp(struct x64 *a, uint32_t to)
 {
     x_u8(a, 0xe9);
     x_u32(a, to - (a->at + 4));
+    a->insn = 0;
     return a->at - 4;
 }
 
@@ -368,6 +379,7 @@ static inline uint32_t x_jcc(struct x64 *a, unsigned cond, uint32_t to)
     x_u8(a, 0x0f);
     x_u8(a, 0x80 | cond);
     x_u32(a, to - (a->at + 4));
+    a->insn = 0;
     return a->at - 4;
 }
 
@@ -375,6 +387,7 @@ static inline uint32_t x_call(struct x64 *a, uint32_t to)
 {
     x_u8(a, 0xe8);
     x_u32(a, to - (a->at + 4));
+    a->insn = 0;
     return a->at - 4;
 }
 
@@ -384,6 +397,37 @@ static inline void x_lea_at(struct x64 *a, unsigned dst, uint32_t to)
     x_op(a, 0, 8, 0x8d, dst, 0, 0, false);
     x_u8(a, (dst & 7) << 3 | 5);
     x_u32(a, to - (a->at + 4));
+}
+
+static inline void x_nops(struct x64 *a, unsigned n)
+{
+    static const uint8_t nop[9] = {0x66, 0x0f, 0x1f, 0x84}; /* nopw 0(rax, rax) */
+    for (; n >= 9; n -= 9)
+        x_bytes(a, nop, 9);
+    if (n >= 4) { /* nop 0(rax), and prefixes */
+        for (; n > 4; n--)
+            x_u8(a, 0x66);
+        x_bytes(a, "\x0f\x1f\x40", 4);
+    } else {
+        for (; n > 1; n--)
+            x_u8(a, 0x66);
+        for (; n; n--)
+            x_u8(a, 0x90);
+    }
+}
+
+/* In front of a branch of n bytes: some processors decode a 32-byte line anew each time if a branch
+ * crosses or touches its end, with the comparison that it is fused with. So both move on. */
+static inline void x_branch_in_line(struct x64 *a, unsigned n)
+{
+    uint32_t from = a->at - a->insn <= 15 ? a->insn : a->at, bytes = a->at - from;
+    uint8_t insn[15];
+    if ((from & 31) + bytes + n < 32 || a->full || bytes + n >= 32)
+        return;
+    memcpy(insn, a->base + from, bytes);
+    a->at = from;
+    x_nops(a, 32 - (from & 31));
+    x_bytes(a, insn, bytes);
 }
 
 /* Makes the jump whose displacement is at offset `at` go to `to`. One aligned-or-not 4-byte store:

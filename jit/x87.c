@@ -216,6 +216,19 @@ static void begin(struct emit *e, const struct uop *u, bool memory)
     e->x87_live = true;
 }
 
+bool x87_quiet(const struct emit *e, const struct uop *u)
+{
+    unsigned op = opcode(u), modrm = u->aux & 0xff;
+    if (!native(e, u) || is_fwait(u) || u->aux & X87_MEM)
+        return false;
+    return !((op == 2 || op == 3) && modrm < 0xe0) && !((op == 3 || op == 7) && modrm >= 0xe0);
+}
+
+void x87_ready(struct emit *e, const struct uop *u)
+{
+    begin(e, u, false);
+}
+
 static bool is_fldcw(const struct uop *u)
 {
     return opcode(u) == 1 && digit(u) == 5;
@@ -240,8 +253,10 @@ bool x87_access(const struct emit *e, const struct uop *u, struct access *a, int
     }
     if (from->b != R_ZERO || (from->a >= R_T0 && from->a != R_ZERO && from->a != R_IP))
         return false;
-    *a = (struct access){
-        .base = from->a, .size = (uint8_t)(size < 0 ? -size : size), .write = size < 0};
+    *a = (struct access){.base = from->a,
+                         .index = R_ZERO,
+                         .size = (uint8_t)(size < 0 ? -size : size),
+                         .write = size < 0};
     *imm = from->imm;
     return true;
 }

@@ -129,6 +129,169 @@ static void test_windows(void **state)
     pc_free(jit);
 }
 
+/* Random loops of one block, which keep what they know of memory from round to round: bases that
+ * stay, move and cross pages, indices, copies and extensions of them, vectors, the stack, and
+ * memory that ends. */
+#define LOOPS 300
+
+struct code {
+    uint8_t byte[128];
+    unsigned n;
+    bool wide;
+    struct rng *r;
+};
+
+static unsigned pick(struct code *k, unsigned n)
+{
+    return (unsigned)(rng_next(k->r) % n);
+}
+
+static void put(struct code *k, unsigned v)
+{
+    k->byte[k->n++] = (uint8_t)v;
+}
+
+/* RBX, RSI or RDI. */
+static unsigned a_base(struct code *k)
+{
+    static const uint8_t regs[] = {3, 6, 7};
+    return regs[pick(k, 3)];
+}
+
+/* An operand of some base, index and displacement; reg: the other operand. */
+static void put_operand(struct code *k, unsigned reg)
+{
+    unsigned base = a_base(k), small = pick(k, 4) * 16;
+    switch (pick(k, 6)) {
+    case 0: /* [base + index * scale + disp8] */
+        put(k, 0x44 | reg << 3);
+        put(k, pick(k, 4) << 6 | 2 << 3 | base);
+        put(k, small);
+        break;
+    case 1: /* [base + disp32] */
+        put(k, 0x80 | reg << 3 | base);
+        for (unsigned i = 0, d = pick(k, 3) * 0x1000 + small; i < 4; i++, d >>= 8)
+            put(k, d & 255);
+        break;
+    default: put(k, 0x40 | reg << 3 | base); put(k, (small - 16) & 255);
+    }
+}
+
+static void put_access(struct code *k)
+{
+    static const struct {
+        uint8_t bytes[3], n;
+        bool vector;
+    } forms[] = {
+        {{0x8b}, 1, false},       {{0x8a}, 1, false},       {{0x89}, 1, false},
+        {{0x88}, 1, false},       {{0x01}, 1, false},       {{0x03}, 1, false},
+        {{0x3b}, 1, false},       {{0x0f, 0xb6}, 2, false}, {{0x0f, 0xbf}, 2, false},
+        {{0x66, 0x89}, 2, false}, {{0x0f, 0x10}, 2, true},  {{0x0f, 0x11}, 2, true},
+        {{0x0f, 0x58}, 2, true},  {{0x0f, 0x29}, 2, true},  {{0x66, 0x0f, 0xfe}, 3, true},
+        {{0x31}, 1, false},       {{0x85}, 1, false},       {{0x11}, 1, false},
+        {{0x23}, 1, false},
+    };
+    unsigned f = pick(k, ARRAY_LEN(forms));
+    if (k->wide && !forms[f].vector && forms[f].bytes[0] != 0x66 && pick(k, 2))
+        put(k, 0x48);
+    for (unsigned i = 0; i < forms[f].n; i++)
+        put(k, forms[f].bytes[i]);
+    put_operand(k, forms[f].vector ? pick(k, 3) : pick(k, 2)); /* AX, CX */
+}
+
+static void put_other(struct code *k)
+{
+    static const uint8_t steps[] = {1, 4, 8, 16, 0x40, 0x7f, 0xf8, 0xf0};
+    unsigned rex = k->wide && pick(k, 4) ? 0x48 : 0;
+    if (rex)
+        put(k, rex);
+    switch (pick(k, 6)) {
+    case 0: /* add base, imm8 */
+    case 1:
+        put(k, 0x83);
+        put(k, 0xc0 | a_base(k));
+        put(k, steps[pick(k, sizeof steps)]);
+        break;
+    case 2: /* lea base, [base + disp8] */
+        put(k, 0x8d);
+        put(k, 0x40 | a_base(k) << 3 | a_base(k));
+        put(k, steps[pick(k, sizeof steps)]);
+        break;
+    case 3: /* mov base, base */
+        put(k, 0x8b);
+        put(k, 0xc0 | a_base(k) << 3 | a_base(k));
+        break;
+    case 4: /* movsxd rdx, edi; or add edx, 1 */
+        put(k, k->wide ? 0x63 : 0x83);
+        put(k, k->wide ? 0xd7 : 0xc2);
+        if (!k->wide)
+            put(k, 1);
+        break;
+    default: put(k, 0x83), put(k, 0xe2), put(k, 0x3f); /* and edx, 63 */
+    }
+}
+
+static void make_loop(struct code *k)
+{
+    unsigned n = 2 + pick(k, 7);
+    k->n = 0;
+    for (unsigned i = 0; i < n; i++)
+        if (pick(k, 3))
+            put_access(k);
+        else
+            put_other(k);
+    if (pick(k, 4) == 0)
+        put(k, 0x50), put(k, 0x59); /* push rax; pop rcx */
+    if (pick(k, 2)) {
+        put(k, 0x83), put(k, 0xed), put(k, 1); /* sub ebp, 1 */
+    } else {
+        put(k, 0x81), put(k, 0xfd); /* cmp ebp, a large number */
+        put(k, 0), put(k, 0x12), put(k, 0x34), put(k, 0);
+    }
+    unsigned back = 256 - (k->n + 2);
+    put(k, 0x75), put(k, back); /* jnz to the first */
+    put(k, 0xeb), put(k, back - 2);
+}
+
+static void test_loops(void **state)
+{
+    static const uint32_t places[] = {0x8000, 0x8fc0, 0xa800, 0xafe0, RAM_SIZE - 0x100, 0x2001};
+    struct pc *interp = build(), *jit = build();
+    struct cpu *a = &interp->cpu, *b = &jit->cpu;
+    struct err e = {0};
+    struct rng r;
+    struct code k = {.r = &r};
+    uint8_t *ram = malloc(RAM_SIZE);
+    (void)state;
+    rng_seed(&r, 3);
+    assert_true(engine_interp.join(&a, 1, &e));
+    assert_true(engine_jit.join(&b, 1, &e));
+    for (unsigned i = 0; i < LOOPS; i++) {
+        uint64_t seed = rng_next(&r);
+        k.wide = i & 1;
+        make_loop(&k);
+        assert_true(k.n <= 128);
+        for (struct pc *p = interp; p; p = p == interp ? jit : NULL) {
+            uint64_t v = seed;
+            prepare(p, k.wide ? FLAT64 : FLAT32, i);
+            p->cpu.s.cr4 |= CR4_OSFXSR;
+            cpu_mode_changed(&p->cpu);
+            memcpy(p->ram + CODE, k.byte, k.n);
+            p->cpu.s.rip = CODE;
+            for (unsigned n = 0; n < 8; n++, v /= 7)
+                p->cpu.s.r[n] = n == 3 || n == 6 || n == 7
+                                    ? places[v % ARRAY_LEN(places)] + (v >> 8 & 0x30)
+                                    : v & 0x7f;
+            p->cpu.s.r[R_SP] = 0x9010;
+            p->cpu.s.r[R_BP] = 200;
+        }
+        compare(interp, jit, &r, ram, i);
+    }
+    free(ram);
+    scrap(interp, &engine_interp);
+    scrap(jit, &engine_jit);
+}
+
 /* Flags that generated code saved, then read by conditions that were chosen for a subtraction. */
 static void test_pose(void **state)
 {
@@ -161,6 +324,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same),
         cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_loops),
         cmocka_unit_test(test_pose),
     };
     return RUN(tests);
