@@ -343,8 +343,8 @@ struct cpu {
     uint16_t derived_unused;
     uint64_t code_generation; /* of the TLB, for the CPL; see tlb.h */
 
-    volatile uint32_t request;   /* REQ_*; set by cpu_request() */
-    volatile uint8_t intr_quiet; /* apic.pending() is known to say no: see cpu_intr() */
+    uint32_t request;   /* REQ_*; atomic: set by cpu_request(), read by cpu_requests() */
+    uint8_t intr_quiet; /* apic.pending() is known to say no: see cpu_intr(); atomic */
 
     /* Threads: share.h. */
     const struct share *share; /* NULL: no other CPU runs at the same time */
@@ -353,6 +353,7 @@ struct cpu {
     /* Turns: the icount from which a lock ends this one; a lock was found taken. */
     uint64_t turn_end;
     bool lock_failed;
+    uint32_t pauses;     /* PAUSE executed, beside other CPUs */
     bool parallel;       /* can have a thread of its own; to be set before an engine joins */
     uint8_t store_locks; /* of an access to pages with code: mmu.c */
 
@@ -432,6 +433,11 @@ void cpu_stamp(struct cpu *c);
 void cpu_rights_changed(struct cpu *c);
 /* From any thread: wants the CPU's attention at its next instruction boundary. */
 void cpu_request(struct cpu *c, uint32_t req);
+/* REQ_*, as they are now. What was written before a request was made is seen once it is dropped. */
+static inline uint32_t cpu_requests(const struct cpu *c)
+{
+    return __atomic_load_n(&c->request, __ATOMIC_RELAXED);
+}
 
 /* Vector register n: 0..15 architectural, 16 and 17 temporaries. */
 static inline union vreg *cpu_vreg(struct cpu *c, unsigned n)

@@ -88,7 +88,7 @@ const struct uop *interp_exit(struct cpu *c, const struct uop *u, unsigned which
 /* Begins block n at the offset that is in R_IP, if nothing speaks against it. */
 static inline bool interp_enter(struct cpu *c, struct block *n)
 {
-    if (UNLIKELY(c->s.icount + n->insns > c->limit || c->request))
+    if (UNLIKELY(c->s.icount + n->insns > c->limit || cpu_requests(c)))
         return false;
     c->block = n;
     c->trail[c->trail_at++ & (TRAIL - 1)] = c->s.seg[SEG_CS].base + R(R_IP);

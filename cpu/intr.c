@@ -419,11 +419,12 @@ void cpu_attention(struct cpu *c)
     bool single = (s->rflags & EF_TF) || debug_has_code(c);
     if (single || (s->rflags & EF_RF) || s->pending_db || s->stepping)
         want |= REQ_DB;
-    if ((s->rflags & EF_IF) && !c->intr_quiet && c->apic.pending && c->apic.pending(c->apic.apic))
+    bool quiet = __atomic_load_n(&c->intr_quiet, __ATOMIC_RELAXED);
+    if ((s->rflags & EF_IF) && !quiet && c->apic.pending && c->apic.pending(c->apic.apic))
         want |= REQ_INTR;
     c->key = single ? c->key | KEY_SINGLE : c->key & ~KEY_SINGLE;
     cpu_stamp(c);
-    if (want & ~c->request)
+    if (want & ~cpu_requests(c))
         cpu_request(c, want);
 }
 
@@ -443,8 +444,9 @@ static void drop(struct cpu *c, uint32_t req)
 static void start_up(struct cpu *c)
 {
     struct seg *cs = &c->s.seg[SEG_CS];
-    cs->sel = (uint16_t)(c->s.sipi_vector << 8);
-    cs->base = (uint64_t)c->s.sipi_vector << 12;
+    unsigned vector = __atomic_load_n(&c->s.sipi_vector, __ATOMIC_RELAXED);
+    cs->sel = (uint16_t)(vector << 8);
+    cs->base = (uint64_t)vector << 12;
     c->s.rip = c->next_rip = 0;
     c->s.activity = ACT_RUN;
     cpu_mode_changed(c);
@@ -452,19 +454,18 @@ static void start_up(struct cpu *c)
 
 static bool init_and_sipi(struct cpu *c)
 {
-    if (c->request & REQ_INIT) {
+    if (cpu_requests(c) & REQ_INIT) {
         drop(c, REQ_INIT);
         c->s.init_pending = 1;
     }
-    if (c->request & REQ_SIPI) {
+    if (cpu_requests(c) & REQ_SIPI) {
         drop(c, REQ_SIPI);
         c->s.sipi_pending = 1;
     }
     if (c->s.init_pending) {
-        uint8_t sipi = c->s.sipi_pending, vector = c->s.sipi_vector;
+        uint8_t sipi = c->s.sipi_pending;
         cpu_reset(c, true);
         c->s.sipi_pending = sipi;
-        c->s.sipi_vector = vector;
     }
     if (c->s.sipi_pending && c->s.activity == ACT_WAIT_SIPI)
         start_up(c);
@@ -548,7 +549,7 @@ static bool before_instruction(struct cpu *c, bool *delivered)
 static bool maskable(struct cpu *c, uint8_t shadow, bool *ok)
 {
     bool taken;
-    if (!(c->request & REQ_INTR) || shadow)
+    if (!(cpu_requests(c) & REQ_INTR) || shadow)
         return false;
     drop(c, REQ_INTR);
     if (!(c->s.rflags & EF_IF))
@@ -568,7 +569,7 @@ static bool look(struct cpu *c, bool *delivered)
     if (!init_and_sipi(c))
         return true;
     s->shadow = shadow;
-    if (c->request & REQ_NMI)
+    if (cpu_requests(c) & REQ_NMI)
         s->nmi_pending = 1;
     if (s->stepping && !hold_all)
         s->pending_db |= (uint32_t)DR6_BS;
@@ -591,7 +592,7 @@ static bool look(struct cpu *c, bool *delivered)
         return true;
     if (!before_instruction(c, delivered))
         return false;
-    if (shadow && (c->request & (REQ_INTR | REQ_NMI | REQ_DB)))
+    if (shadow && (cpu_requests(c) & (REQ_INTR | REQ_NMI | REQ_DB)))
         c->key |= KEY_SINGLE; /* look again after one instruction */
     return true;
 }

@@ -107,7 +107,7 @@ static bool rep_next(struct cpu *c, const struct uop *u)
     reg_put(c, R_CX, u->asize, c->s.r[R_CX] - 1);
     if (rep_done(c, u))
         return false;
-    if (c->request || cpu_icount(c) + 1 >= c->limit) {
+    if (cpu_requests(c) || cpu_icount(c) + 1 >= c->limit) {
         cpu_repeat(c);
         return false;
     }

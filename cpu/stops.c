@@ -59,7 +59,7 @@ bool alone_check(struct cpu *c, const struct uop *u)
 {
     if (u->aux == ALONE_PLACE && !c->alone.place(c, stops_pc(c)))
         return true;
-    if (u->aux == ALONE_INTERRUPT && !((c->request & REQ_INTR) && (c->s.rflags & EF_IF)))
+    if (u->aux == ALONE_INTERRUPT && !((cpu_requests(c) & REQ_INTR) && (c->s.rflags & EF_IF)))
         return true;
     return leave_alone(c, u->aux);
 }

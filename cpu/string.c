@@ -283,7 +283,7 @@ static bool rep(struct cpu *c, const struct uop *u, struct string *s)
             n = 1;
         }
         done += n;
-        if ((compares && s->mismatch) || c->request)
+        if ((compares && s->mismatch) || cpu_requests(c))
             break;
     }
     if (!done) {

@@ -323,11 +323,15 @@ bool h_mwait(struct cpu *c, const struct uop *u)
     return true;
 }
 
-/* A lock that a CPU frees for a moment only, as SeaBIOS does while it starts the others, is never
- * seen free by them unless a PAUSE ends its turn. */
+/* CPUs side by side: so many PAUSEs wait for a CPU that runs; then one that has no processor of the
+ * host may be what this one waits for. */
+#define PAUSES 64
+
+/* In turns, a lock that a CPU frees for a moment only, as SeaBIOS does while it starts the others,
+ * is never seen free by them unless a PAUSE ends its turn. */
 bool h_pause(struct cpu *c, const struct uop *u)
 {
-    if (c->count > 1)
+    if (c->count > 1 && (!c->share || ++c->pauses % PAUSES == 0))
         cpu_request(c, REQ_YIELD);
     return true;
 }

@@ -29,7 +29,7 @@ bool x87_pending(struct cpu *c)
      * the instruction through with IGNNE# (SDM 3A 9.2.2). Here: it comes first if it can. */
     drive_ferr(c, true);
     bool shadow = c->s.shadow && c->s.shadow_at == cpu_icount(c);
-    if ((c->request & REQ_INTR) && (c->s.rflags & EF_IF) && !shadow)
+    if ((cpu_requests(c) & REQ_INTR) && (c->s.rflags & EF_IF) && !shadow)
         return cpu_fault(c, EXC_EXIT, NULL, 0, 0);
     return true;
 }

@@ -133,9 +133,11 @@ static int deliverable(const struct lapic *l)
 static bool ext_pending(const struct lapic *l)
 {
     uint32_t lvt = l->s.lvt[LVT_LINT0];
+    bool wire = __atomic_load_n(&l->s.lint[0], __ATOMIC_RELAXED);
     if (!enabled(l))
-        return l->s.lint[0];
-    return l->s.extint || (l->s.lint[0] && LVT_MODE(lvt) == APIC_EXTINT && !(lvt & LVT_MASKED));
+        return wire;
+    return __atomic_load_n(&l->s.extint, __ATOMIC_RELAXED) ||
+           (wire && LVT_MODE(lvt) == APIC_EXTINT && !(lvt & LVT_MASKED));
 }
 
 bool lapic_pending(void *apic)
@@ -155,7 +157,7 @@ int lapic_ack(void *apic)
     int v;
     /* ExtINT has no priority of its own: it passes by PPR (SDM 3A 11.8.3). */
     if (ext_pending(l)) {
-        l->s.extint = false;
+        __atomic_store_n(&l->s.extint, false, __ATOMIC_RELAXED);
         v = l->cpu.ext_ack(l->cpu.cpu);
         update(l);
         return v;
@@ -227,7 +229,7 @@ static bool take(struct lapic *l, const struct apic_msg *m)
         return true;
     case APIC_SIPI: l->cpu.sipi(cpu, m->vector); return true;
     case APIC_EXTINT:
-        l->s.extint = true;
+        __atomic_store_n(&l->s.extint, true, __ATOMIC_RELAXED);
         update(l);
         return true;
     default: LOG(l->log, DEV, "lapic %u: message of mode %u ignored", l->id, m->mode); return false;
@@ -352,7 +354,7 @@ void lapic_lint(void *lapic, unsigned pin, bool level)
     struct lapic *l = lapic;
     uint32_t *lvt = &l->s.lvt[LVT_LINT0 + (pin & 1)];
     bool rises = level && !l->s.lint[pin & 1];
-    l->s.lint[pin & 1] = level;
+    __atomic_store_n(&l->s.lint[pin & 1], level, __ATOMIC_RELAXED);
     if (!enabled(l)) { /* the pins are INTR and NMI */
         if ((pin & 1) && rises)
             l->cpu.nmi(l->cpu.cpu);

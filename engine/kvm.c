@@ -101,12 +101,12 @@ static bool apic_pending(const struct cpu *c)
 static bool attend(struct kvm_vcpu *v, enum engine_exit *why)
 {
     struct cpu *c = v->c;
-    if (c->request & (REQ_EXIT | REQ_YIELD)) {
+    if (cpu_requests(c) & (REQ_EXIT | REQ_YIELD)) {
         drop(c, REQ_EXIT | REQ_YIELD);
         *why = ENGINE_REQUEST;
         return false;
     }
-    bool ipi = (c->request & (REQ_INIT | REQ_SIPI)) || c->s.init_pending || c->s.sipi_pending;
+    bool ipi = (cpu_requests(c) & (REQ_INIT | REQ_SIPI)) || c->s.init_pending || c->s.sipi_pending;
     if (ipi || (!v->loaded && (c->s.pending_db || c->s.stepping))) {
         kvm_store(v);
         if (!cpu_interrupt(c)) {
@@ -114,7 +114,7 @@ static bool attend(struct kvm_vcpu *v, enum engine_exit *why)
             return false;
         }
     }
-    if (c->request & REQ_NMI)
+    if (cpu_requests(c) & REQ_NMI)
         c->s.nmi_pending = 1;
     if (c->s.activity == ACT_HALT && (c->s.nmi_pending || (interrupts_on(v) && apic_pending(c))))
         c->s.activity = ACT_RUN;

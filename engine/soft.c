@@ -59,7 +59,7 @@ void soft_part(struct cpu **cpus, unsigned n)
 
 static bool leave(struct cpu *c, enum engine_exit *why)
 {
-    if (!(c->request & REQ_EXIT))
+    if (!(cpu_requests(c) & REQ_EXIT))
         return false;
     __atomic_fetch_and(&c->request, ~REQ_EXIT, __ATOMIC_SEQ_CST);
     *why = ENGINE_REQUEST;
@@ -71,12 +71,12 @@ static bool attend(struct cpu *c, enum engine_exit *why)
 {
     if (leave(c, why))
         return false;
-    if (c->request & REQ_YIELD) {
+    if (cpu_requests(c) & REQ_YIELD) {
         __atomic_fetch_and(&c->request, ~REQ_YIELD, __ATOMIC_SEQ_CST);
         *why = ENGINE_YIELD;
         return false;
     }
-    if (c->request || c->s.activity != ACT_RUN) {
+    if (cpu_requests(c) || c->s.activity != ACT_RUN) {
         if (!cpu_interrupt(c)) {
             *why = ENGINE_SHUTDOWN;
             return false;
@@ -130,8 +130,7 @@ static inline __attribute__((always_inline)) enum engine_exit run(struct cpu *c,
     c->limit = c->s.icount + budget;
     c->link_from = NULL;
     while (c->s.icount < c->limit) {
-        if ((__atomic_load_n(&c->request, __ATOMIC_RELAXED) || c->s.activity != ACT_RUN) &&
-            !extra) {
+        if ((cpu_requests(c) || c->s.activity != ACT_RUN) && !extra) {
             if (!attend(c, &why))
                 return why;
             c->link_from = NULL;

@@ -221,7 +221,7 @@ static void arrive(struct cpu *c, const struct jit_site *s)
 static bool depart(struct cpu *c, const struct jit_site *s)
 {
     c->jit.left = c->jit.limit - (int64_t)c->s.icount - s->ahead;
-    if (UNLIKELY(c->request || c->s.activity != ACT_RUN)) { /* no further block fits */
+    if (UNLIKELY(cpu_requests(c) || c->s.activity != ACT_RUN)) { /* no further block fits */
         c->jit.left -= INT64_MAX / 4;
         c->jit.limit -= INT64_MAX / 4;
     }

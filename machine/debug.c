@@ -104,7 +104,7 @@ static void trace_turn(struct machine *m, struct debug *d, unsigned i)
         return;
     explain_insn(c, c->s.rip, text, sizeof text);
     snprintf(d->line, sizeof d->line, "cpu%u %04x:%s", i, c->s.seg[SEG_CS].sel, text);
-    if (c->request)
+    if (cpu_requests(c))
         return;
     LOG(c->log, INSN, "%s", d->line);
     d->line[0] = 0;

@@ -69,7 +69,7 @@ static bool alone(const struct machine *m)
 {
     for (unsigned i = 0; i < m->cfg.cpus; i++) {
         const struct cpu *c = m->cpu[i];
-        if (i != m->s.current && c && (c->s.activity == ACT_RUN || c->request))
+        if (i != m->s.current && c && (c->s.activity == ACT_RUN || cpu_requests(c)))
             return false;
     }
     return true;
@@ -315,7 +315,7 @@ static bool turn(struct machine *m, uint64_t limit, enum engine_exit *why, uint6
     struct cpu *c = m->cpu[m->s.current];
     *done = 0;
     *why = ENGINE_HALT;
-    if (c->s.activity != ACT_RUN && !c->request)
+    if (c->s.activity != ACT_RUN && !cpu_requests(c))
         return false;
     uint64_t before = c->s.icount, budget = min_u64(limit, min_u64(m->s.quantum, until_timer(m)));
     if (UNLIKELY(m->debug.on) && !debug_turn(m, c, &budget))

@@ -134,7 +134,7 @@ static void wait_for_request(struct seat *s)
 {
     struct parallel *p = s->p;
     __atomic_store_n(&s->waiting, true, __ATOMIC_SEQ_CST);
-    while (!s->c->request && p->go)
+    while (!cpu_requests(s->c) && p->go)
         p->t->wait(s->bell, p->lock);
     __atomic_store_n(&s->waiting, false, __ATOMIC_SEQ_CST);
 }
@@ -170,7 +170,7 @@ static void seat_main(void *opaque)
     while (!p->quit) {
         if (!p->go)
             park(s);
-        else if (s->c->s.activity != ACT_RUN && !s->c->request)
+        else if (s->c->s.activity != ACT_RUN && !cpu_requests(s->c))
             wait_for_request(s);
         else
             run(s);

@@ -106,10 +106,13 @@ static void on_debug_exit(void *opaque, unsigned code)
     raise_event(p, PC_DEBUG_EXIT);
 }
 
+/* A CPU that runs on another thread has its state for itself: the request says it all. */
+
 static void on_nmi(void *cpu)
 {
     struct cpu *c = cpu;
-    c->s.nmi_pending = 1;
+    if (!c->share)
+        c->s.nmi_pending = 1;
     cpu_request(c, REQ_NMI);
 }
 
@@ -178,15 +181,17 @@ static void on_intr(void *cpu, bool level)
 static void on_init(void *cpu)
 {
     struct cpu *c = cpu;
-    c->s.init_pending = 1;
+    if (!c->share)
+        c->s.init_pending = 1;
     cpu_request(c, REQ_INIT);
 }
 
 static void on_sipi(void *cpu, uint8_t vector)
 {
     struct cpu *c = cpu;
-    c->s.sipi_pending = 1;
-    c->s.sipi_vector = vector;
+    if (!c->share)
+        c->s.sipi_pending = 1;
+    __atomic_store_n(&c->s.sipi_vector, vector, __ATOMIC_RELAXED);
     cpu_request(c, REQ_SIPI);
 }
 

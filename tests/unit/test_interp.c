@@ -3,6 +3,7 @@
 
 #include "cpu/block.h"
 #include "cpu/flags.h"
+#include "cpu/share.h"
 #include "machine_code.h"
 
 static void test_moves64(void **state)
@@ -155,6 +156,28 @@ static void test_turn_ends_at_locks(void **state)
     p->cpu.s.rip = 0x1000;
     p->ram[0x5000] = 1;
     assert_int_equal(soft_run(&p->cpu, 100), ENGINE_BUDGET);
+    pc_free(p);
+}
+
+static void nothing(void *opaque) {}
+
+static void nobody(void *opaque, struct cpu *c) {}
+
+/* PAUSE gives way at once in turns, and now and then beside others that run. */
+static void test_pause(void **state)
+{
+    static const struct share others = {nothing, nothing, nothing, nothing, nobody, NULL};
+    START(FLAT64, 0xf3, 0x90, /* pause */
+          0xeb, 0xfc);        /* jmp to it */
+    (void)state;
+    assert_int_equal(soft_run(&p->cpu, 1000), ENGINE_BUDGET);
+    p->cpu.count = 2;
+    assert_int_equal(soft_run(&p->cpu, 1000), ENGINE_YIELD);
+    assert_int_equal(p->cpu.s.icount, 1001);
+    p->cpu.share = &others;
+    assert_int_equal(soft_run(&p->cpu, 1000), ENGINE_YIELD);
+    assert_in_range(p->cpu.s.icount, 1001 + 2 * 32, 1001 + 2 * 256);
+    p->cpu.share = NULL;
     pc_free(p);
 }
 
@@ -321,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_rewritten),
         cmocka_unit_test(test_crossing),
         cmocka_unit_test(test_turn_ends_at_locks),
+        cmocka_unit_test(test_pause),
         cmocka_unit_test(test_strings),
         cmocka_unit_test(test_segmented),
         cmocka_unit_test(test_failed_cmpxchg),
