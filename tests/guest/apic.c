@@ -403,6 +403,7 @@ static volatile uint32_t counts[CPUS][256];
 static volatile uint32_t alive[CPUS], seen_id[CPUS], starts;
 static volatile bool halt[CPUS];
 static unsigned ap_index;
+static volatile uint32_t clusters; /* 0: flat; else the LDR of CPU 0 in the cluster model */
 
 _Noreturn void ap_main(void);
 void ap_main(void)
@@ -412,8 +413,8 @@ void ap_main(void)
     __asm__ volatile("mov %0, %%fs" : : "r"(FREE + 8 * me));
     wr(SVR, 0x1ff);
     wr(TPR, 0);
-    wr(DFR, 0xffffffff);
-    wr(LDR, 1u << (24 + me));
+    wr(DFR, clusters ? 0x0fffffff : 0xffffffff);
+    wr(LDR, clusters ? clusters << me : 1u << (24 + me));
     seen_id[me] = rd(ID) >> 24;
     starts++;
     for (;;) {
@@ -610,6 +611,65 @@ static void x2apic(void)
     same("enabled again: SVR is as after reset", rd(SVR), 0xff);
 }
 
+/* Logical destinations by cluster, SDM 3A 11.6.2.2: the upper 4 bits name it, the lower are a bit a
+ * CPU in it. */
+static void cluster(void)
+{
+    clusters = 0x31000000;
+    wr(DFR, 0x0fffffff);
+    wr(LDR, clusters);
+    /* << me: CPU 1 is 0x62, CPU 2 0xc4: each in a cluster of its own */
+    same("cluster: CPU 1 starts again", start(1), 1);
+    same("cluster: CPU 2 starts again", start(2), 1);
+    ipi(0x62, 0x4875);
+    same("cluster 6: CPU 1", wait_for(&counts[1][0x75], 1), 1);
+    same("… alone", counts[2][0x75], 0);
+    ipi(0x6f, 0x4876);
+    same("cluster 6, every bit: CPU 1", wait_for(&counts[1][0x76], 1), 1);
+    ipi(0xc4, 0x4877);
+    same("cluster 12: CPU 2", wait_for(&counts[2][0x77], 1), 1);
+    ipi(0xc3, 0x4878);
+    ipi(0x24, 0x4878);
+    settle();
+    same("cluster 12 without its bit, and a cluster of nobody", counts[1][0x78] + counts[2][0x78],
+         0);
+    ipi(0xff, 0x4879);
+    differs("SDM 3A 11.6.2.2: a destination of all ones is a broadcast");
+    same("0xff: everybody", wait_for(&counts[1][0x79], 1) && wait_for(&counts[2][0x79], 1), 1);
+    piece(open_window);
+    wr(DFR, 0xffffffff);
+    wr(LDR, 1u << 24);
+}
+
+/* What is wrong with the gate of an external interrupt is told with EXT (SDM 3A 6.13). */
+static void bad_gates(void)
+{
+    struct code c = CODE("movl $0x40041, 0xfee00300; sti; nop; nop; nop; nop; cli");
+    hooks[0x41] = 0;
+    set_gate(0x41, CS0, 0, 0x0e);
+    run0(c);
+    same("an interrupt by a gate that is not present", got.vector, NP);
+    differs("SDM 3A 6.13: EXT is set by an external event");
+    same("… its error code: the vector, IDT, EXT", got.error, 0x41 * 8 + 3);
+    wr(EOI, 0);
+    set_gate(0x41, GDT_SIZE * 8, 0, 0x8e);
+    run0(c);
+    same("an interrupt by a gate to nowhere", got.vector, GP);
+    differs("SDM 3A 6.13: EXT is set by an external event");
+    same("… its error code: the selector, EXT", got.error, GDT_SIZE * 8 + 1);
+    wr(EOI, 0);
+    reset_gate(0x41);
+    set_gate(0x41, CS0, (word)(stubs + 16 * 0x41), 0x8e);
+    prep3(CODE("mov $2000, %ecx; 1: pause; loop 1b"));
+    in.flags |= FL_IF;
+    self(0x41);
+    run();
+    same("an interrupt at level 3 by a gate of DPL 0", got.vector, 0x41);
+    same("… from level 3", got.cs, CS3);
+    wr(EOI, 0);
+    reset_gate(0x41);
+}
+
 void checks(void)
 {
     wr(SVR, 0x1ff);
@@ -621,5 +681,7 @@ void checks(void)
     nmi();
     timer();
     others();
+    cluster();
+    bad_gates();
     x2apic();
 }

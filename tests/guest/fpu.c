@@ -161,6 +161,40 @@ static void x87_errors(void)
     same("… IE, SF and C1", got.ax & 0x0241, 0x0241);
     differs("SDM 1 8.5.1.1: stack overflow and underflow");
     same("… the indefinite NaN", *(uint64_t *)(area + 64 + 32), 0xc000000000000000ul);
+    c = CODE("fninit; fldpi; .rept 7; fld1; .endr; fldcw (%rdi); fldz; fnstsw %ax; fxsave 64(%rdi);"
+             "7: fwait");
+    with(c, 0);
+    differs("SDM 1 8.5.1.1: stack overflow and underflow");
+    fault("stack overflow, unmasked", c, MF, 0);
+    differs("SDM 1 8.5.1.1: stack overflow and underflow");
+    same("… IE, SF and C1, TOP as before", got.ax & 0x3a41, 0x0241);
+    differs("SDM 1 8.5.1.1: stack overflow and underflow");
+    same("… no register changes", *(uint64_t *)(area + 64 + 32 + 7 * 16), 0xc90fdaa22168c235ul);
+    *(uint16_t *)area = 0x035f; /* PM clear */
+    c = CODE("fninit; fldcw (%rdi); fld1; fldpi; fdivrp; fxsave 64(%rdi); 7: fwait");
+    with(c, 0);
+    differs("SDM 1 8.6: waiting instructions check for pending exceptions");
+    fault("inexact, unmasked", c, MF, 0);
+    same("… the result is written all the same", *(uint64_t *)(area + 64 + 32),
+         0xa2f9836e4e44152aul);
+    *(uint16_t *)area = 0x0377; /* OM clear */
+    *(uint32_t *)(area + 40) = 0x11111111;
+    c = CODE("fninit; fldcw (%rdi); fldl 48(%rdi); fstps 40(%rdi); fnstsw %ax; 7: fwait");
+    *(uint64_t *)(area + 48) = 0x7fe0000000000000ul;
+    with(c, 0);
+    differs("SDM 1 8.6: waiting instructions check for pending exceptions");
+    fault("overflow of FSTP, unmasked", c, MF, 0);
+    differs("SDM 1 8.5.4: nothing is stored, and the stack is not popped");
+    same("… nothing is stored", *(uint32_t *)(area + 40), 0x11111111);
+    differs("SDM 1 8.5.4: nothing is stored, and the stack is not popped");
+    same("… nothing is popped", got.ax & 0x3800, 0x3800);
+    *(uint16_t *)area = 0x037d; /* DM clear */
+    *(uint64_t *)(area + 48) = 1;
+    c = CODE("fninit; fldcw (%rdi); fld1; faddl 48(%rdi); fxsave 64(%rdi); 7: fwait");
+    with(c, 0);
+    differs("SDM 1 8.6: waiting instructions check for pending exceptions");
+    fault("denormal operand, unmasked", c, MF, 0);
+    same("… ST0 is as it was", *(uint64_t *)(area + 64 + 32), 0x8000000000000000ul);
     c = CODE("fninit; fnstsw %ax");
     with(c, 0);
     same("FNINIT clears the status", got.ax & 0xffff, 0);

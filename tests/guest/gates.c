@@ -236,6 +236,50 @@ static void inner_stacks(void)
     }
 }
 
+/* A fault in the delivery of an exception says so by EXT (SDM 3A 6.13); #UD, as it makes no double
+ * fault of another. */
+static void delivery_of_exceptions(void)
+{
+    word at = (word)(stubs + 16 * UD);
+    const struct {
+        const char *name;
+        unsigned sel, type, ss1, vector, error;
+    } row[] = {
+        {"#UD by a gate with a null selector", 0, 0x8e, 0, GP, 1},
+        {"#UD by a gate to a selector beyond the GDT", GDT_SIZE * 8, 0x8e, 0, GP, GDT_SIZE * 8 + 1},
+        {"#UD by a gate to data", DS0, 0x8e, 0, GP, DS0 + 1},
+        {"#UD by a gate to code that is not present", ABSENT, 0x8e, 0, NP, ABSENT + 1},
+        {"#UD by a gate to less privileged code", CS3, 0x8e, 0, GP, (CS3 & ~3u) + 1},
+        {"#UD by a call gate in the IDT", CS0, 0x8c, 0, GP, UD * 8 + 3},
+        {"#UD, the inner SS's RPL is not the level", CODE1, 0x8e, STACK1, TS, STACK1 + 1},
+        {"#UD, the inner SS is null", CODE1, 0x8e, 0, TS, 1},
+        {"#UD, the inner SS is beyond the GDT", CODE1, 0x8e, GDT_SIZE * 8 + 1, TS,
+         GDT_SIZE * 8 + 1},
+        {"#UD, the inner SS is not present", CODE1, 0x8e, NOSTACK + 1, TS, NOSTACK + 1},
+    };
+    struct code ud = CODE("ud2");
+    for (unsigned i = 0; i < sizeof row / sizeof *row; i++) {
+        set_gate(UD, row[i].sel, at, row[i].type);
+        put32(tss + 12, addr(stack_intr) + STACK);
+        put32(tss + 16, row[i].ss1);
+        if (row[i].sel == CS3)
+            run0(ud);
+        else
+            run3(ud);
+        differs("SDM 3A 6.13: EXT is set by an exception");
+        fault(row[i].name, ud, row[i].vector, row[i].error);
+        tables();
+    }
+    gdt[NOSTACK >> 3] = descriptor(0, 0xfffff, 0x33, 0xc);
+    set_gate(UD, CODE1, at, 0x8e);
+    put32(tss + 12, addr(stack_intr) + STACK);
+    put32(tss + 16, NOSTACK + 1);
+    run3(ud);
+    differs("SDM 3A 6.13: EXT is set by an exception");
+    fault("#UD, the inner SS of the level is not present", ud, SS, NOSTACK + 1);
+    tables();
+}
+
 static void frames(void)
 {
     struct code c = CODE("int $0x41");
@@ -586,6 +630,7 @@ void checks(void)
     idt_entry();
     gate_code();
     inner_stacks();
+    delivery_of_exceptions();
     frames();
     gate_checks();
     direct();

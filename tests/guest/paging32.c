@@ -421,6 +421,11 @@ void checks(void)
         skip("CR4: a reserved bit", "QEMU lets it through");
     else
         run0(c), fault("CR4: a reserved bit", c, GP, 0);
+    c = CODE("mov %cr4, %eax; or $0x20000, %eax; 7: mov %eax, %cr4");
+    if (is_tcg())
+        skip("CR4.PCIDE outside long mode", "QEMU lets it through");
+    else
+        run0(c), fault("CR4.PCIDE outside long mode", c, GP, 0);
     c = CODE("mov %cr3, %eax");
     run3(c);
     fault("MOV from CR3 at level 3", c, GP, 0);

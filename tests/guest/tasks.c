@@ -26,7 +26,7 @@ struct tss16 {
     uint16_t link, sp0, ss0, sp1, ss1, sp2, ss2, ip, flags, r[8], sel[4], ldt;
 };
 
-static struct tss32 t2;
+static struct tss32 t2, t3;
 static struct tss16 t16;
 static uint8_t stack2[4096] __attribute__((aligned(16)));
 static uint64_t ldt[2] __attribute__((aligned(8)));
@@ -202,6 +202,27 @@ static void by_int(void)
     same("#GP: EIP is the instruction", ((struct tss32 *)tss)->eip, gp.at);
     differs("SDM 3B 17.3.1.1: the EFLAGS image of a fault has RF, in a TSS too");
     same("#GP: EFLAGS in the old TSS has RF", ((struct tss32 *)tss)->eflags & FL_RF, FL_RF);
+    /* a double fault on a stack of its own, as kernels have it */
+    tables(CODE("mov (%esp), %ebx").start, 0);
+    set_gate(GP, CS0, 0, 0x0e);
+    task_gate_idt(DF, T2, 0x85);
+    run3(gp);
+    done("#DF through a task gate");
+    same("#DF: its error code is 0, on the new stack", got.bx, 0);
+    same("#DF: ESP", got.sp, addr(stack2) + sizeof stack2 - 4);
+    same("#DF: EIP is the instruction of the first fault", ((struct tss32 *)tss)->eip, gp.at);
+    same("#DF: the back link", t2.link, TSS_SEL);
+    /* an external interrupt: no DPL check, no error code */
+    tables(CODE("movl $0, 0xfee000b0").start, 0);
+    task_gate_idt(0x41, T2, 0x85);
+    *(volatile uint32_t *)0xfee00350 = 0x10000;
+    *(volatile uint32_t *)0xfee000f0 = 0x1ff;
+    struct code irq = CODE("movl $0x40041, 0xfee00300; sti; nop; nop; nop; 7: ud2");
+    run0(irq);
+    done("an interrupt through a task gate");
+    same("interrupt: no error code", got.sp, addr(stack2) + sizeof stack2);
+    same("interrupt: the new task's IF", got.flags & FL_IF, 0);
+    same("interrupt: IF in the old TSS", ((struct tss32 *)tss)->eflags & FL_IF, FL_IF);
     tables(0, 0);
     task_gate_idt(UD, TSS_SEL, 0x85);
     struct code ud = CODE("ud2");
@@ -421,6 +442,26 @@ static void others(void)
     same("virtual-8086 task: CS", got.ax & 0xffff, 0x900);
     same("virtual-8086 task: EFLAGS", got.flags, FL_VM | FL_IOPL | 2);
     same("virtual-8086 task: GS", got.gs, 0x900);
+
+    /* from there through a task gate, and back by IRET */
+    static const uint8_t nested[] = {0xcd, 0x41, 0x8c, 0xc8, 0xcd, 0xff}; /* int $0x41; … */
+    for (unsigned i = 0; i < sizeof nested; i++)
+        ((volatile uint8_t *)0x9000)[i] = nested[i];
+    tables(CODE("mov %esp, %ebx; iret").start, 0);
+    t3 = t2;
+    t2.eip = 0;
+    t2.eflags = FL_VM | FL_IOPL | 2;
+    for (unsigned i = 0; i < 6; i++)
+        t2.sel[i] = 0x900;
+    gdt[T16 >> 3] = descriptor(addr(&t3), sizeof t3 - 1, 0x89, 0);
+    task_gate_idt(0x41, T16, 0xe5);
+    run0(ljmp);
+    done("INT n in virtual-8086 mode through a task gate, and IRET");
+    same("… runs on in virtual-8086 mode", got.ax & 0xffff, 0x900);
+    same("… EFLAGS in its TSS has VM", t2.eflags, FL_VM | FL_IOPL | 2);
+    same("… IP is the next instruction", t2.eip, 2);
+    same("… CS in its TSS", t2.sel[1], 0x900);
+    same("… the other task ran", t3.r[3], t3.r[4]);
 }
 
 void checks(void)

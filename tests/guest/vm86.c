@@ -137,6 +137,19 @@ static void frames(void)
     set_gate(0x41, CONF, (word)(stubs + 16 * 0x41), 0xee);
     v86(c, FL_IOPL);
     vfault("INT n: the gate leads to conforming code", GP, CONF);
+    gdt[CONF >> 3] = descriptor(addr(stubs), 0xffff, 0x9b, 4);
+    set_gate(0x41, CONF, (word)(raw_entry - stubs), 0xe6);
+    prep(c, FL_IOPL | FL_CF);
+    in.fs = 0xc00;
+    in.gs = 0xd00;
+    run();
+    same("INT n by a 16-bit gate", got.vector, RAW);
+    same("16-bit gate: IP and CS", got.raw[0], 2 | SEG << 16);
+    same("16-bit gate: FLAGS and SP", got.raw[1], (FL_IOPL | FL_CF | 2) | 0x1000 << 16);
+    same("16-bit gate: SS and ES", got.raw[2], STACKSEG | DATA << 16);
+    same("16-bit gate: DS and FS", got.raw[3], DATA | 0xc00u << 16);
+    same("16-bit gate: GS", got.raw[4] & 0xffff, 0xd00);
+    same("16-bit gate: 9 words", got.frame, addr(stack_intr) + STACK - 18);
     reset_tables();
     /* IRET may not set VM but at level 0 */
     c = CODE(
