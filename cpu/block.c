@@ -545,6 +545,12 @@ static struct block *search(struct block_cache *k, uint64_t paddr, uint32_t key)
     return b;
 }
 
+struct block *blocks_peek(struct block_cache *k, uint64_t paddr, uint32_t key)
+{
+    struct block *b = search(k, paddr, key);
+    return b && b->paddr2 == ~0ull ? b : NULL;
+}
+
 /* Unless another CPU's write has dropped it meanwhile. */
 static void drop_locked(struct cpu *c, struct block *b)
 {

@@ -59,6 +59,8 @@ struct block {
     const void *code;      /* where it begins, or NULL */
     struct jit_block *jit; /* what is known of it */
     uint32_t runs;         /* so often the block was run without */
+    uint32_t traces;       /* those that it is a part of (jit/trace.c) */
+    uint8_t went[2];       /* so often each exit was seen taken, at most 255 */
     uint16_t wide_failed;  /* so often a check of several accesses failed since … */
     bool narrow;           /* is compiled without such checks */
     uint64_t wide_since;   /* … this instruction count */
@@ -87,6 +89,9 @@ void blocks_join(struct block_cache *k, struct block_cache *other);
 
 /* The block at s.rip in c's present mode; `extra` is or'ed to the key (KEY_SINGLE). NULL: fault. */
 struct block *blocks_find(struct cpu *c, uint32_t extra);
+
+/* A block that was made already, of one page, or NULL. */
+struct block *blocks_peek(struct block_cache *k, uint64_t paddr, uint32_t key);
 
 /* Makes the exit that the CPU took last (c->link_from) lead to b from now on, if it may. */
 void blocks_link(struct cpu *c, struct block *b);

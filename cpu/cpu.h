@@ -310,7 +310,8 @@ struct jit_jump {
     uint64_t page;      /* la's */
 };
 
-#define JIT_WINDOWS 24 /* checks of memory that a block may keep */
+#define JIT_HEAT    1024 /* counters of runs, shared by blocks */
+#define JIT_WINDOWS 24   /* checks of memory that a block may keep */
 
 /* What generated code finds beside the architectural state (jit/). */
 struct jit_cpu {
@@ -327,9 +328,11 @@ struct jit_cpu {
     uint32_t mxcsr;            /* the host's own */
     uint8_t vec_live;          /* the guest's vector registers and MXCSR are in the host's */
     uint8_t x87_live;          /* the guest's x87 is in the host's */
-    bool wide;                 /* `resume` because a window could not be opened */
+    bool wide;                 /* `resume` because a window could not be opened … */
+    uint32_t wide_trace;       /* … in this trace (jit_site.trace), or 0 */
     uint8_t unused;
     uint64_t accesses, helpers; /* calls out of generated code */
+    int32_t heat[JIT_HEAT];     /* runs until a block's paths are compiled as one */
     struct jit_jump jump[1u << JIT_JUMP_BITS];
 };
 

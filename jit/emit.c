@@ -1,4 +1,4 @@
-/* Compiling a block: the walk over its uops, where flags are, stubs, exits. emit.h has the rules.
+/* Compiling a block: the walk over its uops, and where flags are. emit.h has the rules.
  */
 #include "jit/emit.h"
 #include "jit/vec.h"
@@ -32,20 +32,15 @@ static bool is_help(unsigned op)
 
 /* Registers. */
 
-/* Offset in its page of what is `off` bytes from the block's beginning. */
-static int64_t in_page(const struct emit *e, int64_t off)
-{
-    return (int64_t)(e->b->paddr & (PAGE_SIZE - 1)) + off;
-}
-
 void e_get(struct emit *e, unsigned host, unsigned r)
 {
     if (r == R_ZERO) {
         x_mov_ri(&e->a, host, 0);
     } else if (r == R_IP) {
         x_load(&e->a, 8, host, E_CPU(jit.page));
-        if (in_page(e, 0))
-            x_lea(&e->a, 8, host, xm(host, (int32_t)in_page(e, 0)));
+        int64_t off = e_page_offset(e, &e->b->uops[e->i]);
+        if (off)
+            x_lea(&e->a, 8, host, xm(host, (int32_t)off));
     } else if (e->home[r] == J_NONE) {
         x_load(&e->a, 8, host, e_slot(r));
     } else if (e->home[r] != host) {
@@ -181,7 +176,7 @@ void e_flags_to_memory(struct emit *e)
 }
 
 /* As the interpreter leaves them: cc_dst and cc_src. */
-static void pin_recipe(struct emit *e, const struct flags_rec *r)
+void e_pin_recipe(struct emit *e, const struct flags_rec *r)
 {
     unsigned kind = r->kind == REC_ADD                         ? CC_ADD
                     : r->kind == REC_SUB || r->kind == REC_CMP ? CC_SUB
@@ -207,7 +202,7 @@ static void pin_recipe(struct emit *e, const struct flags_rec *r)
 void e_flags_pin(struct emit *e)
 {
     if (!e->fl.mem && e->fl.rec.kind && e->fl.rec.kind != REC_REDO)
-        pin_recipe(e, &e->fl.rec);
+        e_pin_recipe(e, &e->fl.rec);
     else
         e_flags_to_memory(e);
 }
@@ -267,9 +262,10 @@ struct stub *e_stub(struct emit *e, enum stub_kind kind, const struct uop *u)
     s->settled = e->settled;
     s->vec = e->vec_live;
     s->x87 = e->x87_live;
-    s->fl = kind == STUB_EXIT ? e->fl : e->before;
-    s->fl.host = kind == STUB_EXIT && e->fl.host;
-    s->save = !s->fl.mem && kind != STUB_FLAGS && (kind == STUB_EXIT || e->need[e->i]);
+    bool exits = kind == STUB_EXIT || kind == STUB_SIDE;
+    s->fl = exits ? e->fl : e->before;
+    s->fl.host = exits && e->fl.host;
+    s->save = !s->fl.mem && kind != STUB_FLAGS && (exits || e->need[e->i]);
     return s;
 }
 
@@ -295,8 +291,15 @@ uint32_t e_site(struct emit *e, bool (*fn)(struct cpu *, const struct jit_site *
                 const struct uop *u, int32_t ahead)
 {
     struct x64 *a = cold_of(e);
-    struct jit_site s = {.fn = fn, .u = u, .block = e->b, .ahead = ahead, .kind = (uint8_t)kind};
+    const struct part *p = e_part(e, u);
+    struct jit_site s = {.fn = fn,
+                         .u = p->b->uops + (u - e->b->uops - p->first),
+                         .block = p->b,
+                         .ahead = ahead ? ahead - p->insns : 0,
+                         .kind = (uint8_t)kind};
     static const uint8_t zeros[8];
+    if (e->parts > 1)
+        s.trace = (uint32_t)((uint8_t *)e->jb - a->base);
     x_bytes(a, zeros, -a->at & 7);
     uint32_t at = a->at;
     x_bytes(a, &s, sizeof s);
@@ -304,21 +307,16 @@ uint32_t e_site(struct emit *e, bool (*fn)(struct cpu *, const struct jit_site *
 }
 
 /* In hot or cold code: calls a site's function. */
-static void call_site(struct emit *e, uint32_t site, uint32_t thunk)
+void e_call_site(struct emit *e, uint32_t site, uint32_t thunk)
 {
     x_lea_at(&e->a, J_X0, site);
     x_call(&e->a, thunk);
 }
 
-static void leave_by(struct emit *e, uint32_t site)
+void e_leave_by(struct emit *e, uint32_t site)
 {
     x_lea_at(&e->a, J_X0, site);
     x_jmp(&e->a, e->thunk_leave);
-}
-
-static int32_t insns(const struct emit *e)
-{
-    return e->b->insns;
 }
 
 /* The flags go to memory, if they must: for all that look at everything. After the call they are
@@ -334,7 +332,7 @@ void e_call_helper(struct emit *e, const struct uop *u)
 {
     before_call(e);
     home_store(e);
-    call_site(e, e_site(e, jit_help, JIT_EXIT_FAULT, u, insns(e)), e->thunk_help);
+    e_call_site(e, e_site(e, jit_help, JIT_EXIT_FAULT, u, e->b->insns), e->thunk_help);
     home_load(e);
     e->vec_live = e->x87_live = e->x87_noted = false;
 }
@@ -343,7 +341,7 @@ void e_call_access(struct emit *e, const struct uop *u)
 {
     before_call(e);
     home_store(e);
-    call_site(e, e_site(e, jit_access, JIT_EXIT_FAULT, u, insns(e)), e->thunk_call);
+    e_call_site(e, e_site(e, jit_access, JIT_EXIT_FAULT, u, e->b->insns), e->thunk_call);
     home_load(e);
     e->vec_live = false;
 }
@@ -353,164 +351,7 @@ void e_interpret(struct emit *e, const struct uop *u)
     if (e->need[e->i])
         e_flags_to_memory(e);
     home_store(e);
-    leave_by(e, e_site(e, NULL, JIT_EXIT_RESUME, u, insns(e)));
-}
-
-/* An exit's cold half. `tail` jumps on, when linked. */
-static void exit_stub(struct emit *e, const struct stub *s)
-{
-    struct jit_exit *x = &e->jb->exit[s->which];
-    const struct uop *u = s->u;
-    struct jit_site *site;
-    int64_t to = in_page(e, s->which ? u->imm2 : u->next);
-    /* what begins so near to the end may lie on the next page, too */
-    bool far = to < 0 || to > PAGE_SIZE - ISA_MAX_LEN || e->b->paddr2 != ~0ull;
-    x->site = e_site(e, NULL, JIT_EXIT_UNLINKED, u, 0);
-    site = (struct jit_site *)(void *)(e->a.base + x->site);
-    uint32_t skip = 0;
-    x->asked = e->a.at;
-    if (!x->loop && x->flags != EXIT_MEM && e->fl.rec.kind) {
-        struct flags_where before = e->fl;
-        e_flags_to_memory(e);
-        home_store(e);
-        skip = x_jmp(&e->a, e->a.at);
-        e->fl = before;
-    }
-    x->out = e->a.at;
-    if (!skip)
-        x->asked = x->out;
-    if (x->loop)
-        x_alu_ri(&e->a, XA_ADD, 8, J_LEFT, insns(e));
-    if (x->flags != EXIT_MEM)
-        e_flags_pin(e);
-    home_store(e);
-    home_at(e, true);
-    if (skip && !e->a.full)
-        x_patch(e->a.base, skip, e->a.at);
-    if (far) {
-        int64_t delta = to & ~(int64_t)(PAGE_SIZE - 1);
-        unsigned size = e->b->mask[s->which] == ~0ull ? 8 : 4;
-        x->quick = e->a.at;
-        x_load(&e->a, 8, J_X0, E_CPU(jit.stamp));
-        /* cmp r14, [rip + …] */
-        x_op(&e->a, 0, 8, 0x3b, J_X0, 0, 0, false);
-        x_u8(&e->a, (J_X0 & 7) << 3 | 5);
-        x_u32(&e->a, x->site + (uint32_t)offsetof(struct jit_site, stamp) - (e->a.at + 4));
-        uint32_t stale = x_jcc(&e->a, XC_NZ, e->a.at);
-        x_load(&e->a, size, J_X0, E_CPU(jit.page));
-        x_alu_ri(&e->a, XA_ADD, size, J_X0, delta);
-        x_store(&e->a, 8, E_CPU(jit.page), J_X0);
-        x->tail = x_jmp(&e->a, e->a.at);
-        if (!e->a.full)
-            x_patch(e->a.base, stale, e->a.at);
-        /* another CPU's link, or an old one: the CPU's own table of jumps may know the way */
-        if (x->flags == EXIT_RECIPE)
-            pin_recipe(e, &e->fl.rec);
-        x_lea_at(&e->a, J_X0, x->site);
-        x_store(&e->a, 8, E_CPU(jit.scratch[1]), J_X0);
-        x_load(&e->a, 8, J_X0, E_CPU(jit.page));
-        x_alu_ri(&e->a, XA_ADD, size, J_X0, to);
-        x_jmp(&e->a, e->thunk_far);
-        x->away = e->a.at; /* not linked: the page must be what it was */
-    } else {
-        x->tail = x_jmp(&e->a, e->a.at);
-        x->away = e->a.at;
-    }
-    if (!e->a.full) {
-        x_patch(e->a.base, x->tail, x->away);
-        site->which = s->which;
-    }
-    leave_by(e, x->site);
-}
-
-/* Loads the vector registers or the x87; if that can't be, the interpreter goes on. */
-static uint32_t load_stub(struct emit *e, const struct stub *s)
-{
-    const struct uop *first = s->u;
-    while (first > e->b->uops && first[-1].insn == s->u->insn)
-        first--;
-    uint32_t site = e_site(e, NULL, JIT_EXIT_RESUME, first, insns(e)), at = e->a.at;
-    x_call(&e->a, s->kind == STUB_VEC ? e->vec_load : e->x87_load);
-    x_jcc(&e->a, XC_Z, s->back);
-    if (s->save)
-        e_flags_to_memory(e);
-    home_store(e);
-    leave_by(e, site);
-    return at;
-}
-
-/* Finds the page and tries again, or lets the interpreter go on. */
-static uint32_t wide_stub(struct emit *e, const struct stub *s)
-{
-    uint32_t site = e_site(e, jit_wide, JIT_EXIT_FAULT, s->u, insns(e)), at = e->a.at;
-    struct jit_site *p = (struct jit_site *)(void *)(e->a.base + site);
-    if (!e->a.full)
-        win_site(e, s, p);
-    if (s->pinned)
-        win_refill(e, s);
-    if (s->save)
-        e_flags_to_memory(e);
-    home_store(e);
-    call_site(e, site, e->thunk_call);
-    home_load(e);
-    if (s->vec)
-        x_call(&e->a, e->vec_reload);
-    x_jmp(&e->a, s->back);
-    return at;
-}
-
-bool e_reloads(const struct emit *e, const struct uop *u)
-{
-    const struct uop *l = u - 1;
-    return u->op >= UOP_JMP_R && u->op < UOP_EXIT && l >= e->b->uops && l->insn == u->insn &&
-           in(l->op, UOP_LD, UOP_ST8_B64) && l->dst == u->a &&
-           (l == e->b->uops || l[-1].insn != l->insn);
-}
-
-static void emit_stub(struct emit *e, const struct stub *s)
-{
-    uint32_t at;
-    e->fl = s->fl;
-    e->before = s->fl;
-    home_at(e, s->settled);
-    if (s->kind == STUB_VEC || s->kind == STUB_X87) {
-        at = load_stub(e, s);
-    } else if (s->kind == STUB_WIDE) {
-        at = wide_stub(e, s);
-    } else if (s->kind == STUB_EXIT) {
-        exit_stub(e, s);
-        at = e->jb->exit[s->which].out;
-    } else {
-        uint32_t site =
-            s->kind == STUB_ACCESS     ? e_site(e, jit_access, JIT_EXIT_FAULT, s->u, insns(e))
-            : s->kind == STUB_HELP     ? e_site(e, jit_help, JIT_EXIT_FAULT, s->u, insns(e))
-            : s->kind == STUB_FLAGS    ? e_site(e, jit_flags, JIT_EXIT_FAULT, s->u, insns(e))
-            : s->kind == STUB_INDIRECT ? e_site(e, NULL, JIT_EXIT_INDIRECT, s->u, 0)
-            : s->kind == STUB_ENTRY
-                ? e_site(e, NULL, JIT_EXIT_ENTRY, s->u, insns(e))
-                : e_site(e, NULL, JIT_EXIT_RESUME, s->u - e_reloads(e, s->u), insns(e));
-        at = e->a.at;
-        if (s->pinned)
-            win_refill(e, s);
-        if (s->save)
-            e_flags_to_memory(e);
-        home_store(e);
-        if (s->kind == STUB_RESUME || s->kind == STUB_ENTRY || s->kind == STUB_INDIRECT) {
-            leave_by(e, site);
-        } else {
-            call_site(e, site, s->kind == STUB_HELP ? e->thunk_help : e->thunk_call);
-            home_load(e);
-            if (s->vec)
-                x_call(&e->a, e->vec_reload);
-            if (s->x87 && s->kind == STUB_HELP)
-                x_call(&e->a, e->x87_load);
-            if (s->after)
-                s->after(e, s);
-            x_jmp(&e->a, s->back);
-        }
-    }
-    for (unsigned i = 0; i < s->jumps && !e->a.full; i++)
-        x_patch(e->a.base, s->jump[i], at);
+    e_leave_by(e, e_site(e, NULL, JIT_EXIT_RESUME, u, e->b->insns));
 }
 
 /* Before a block: what matters of the flags. */
@@ -554,7 +395,8 @@ static bool observes(const struct emit *e, unsigned i)
     bool integer = in(u->op, UOP_LD, UOP_LDV4_B64) || in(u->op, UOP_PUSH64, UOP_HELP);
     /* an instruction of the vector unit or the x87 may find its registers not loaded */
     bool ready = integer || (in(u->op, UOP_LDV4_B64, UOP_PUSH64) ? e->vec_early : e->x87_early);
-    if (is_fused(u->op) || (w && (w->first != i || w->still) && ready))
+    if (is_fused(u->op) || (u->op == UOP_JMP && e_inner(e, i) >= 0) ||
+        (w && (w->first != i || w->still) && ready))
         return false;
     if ((e->vec_early && vec_quiet(e, u)) || (e->x87_early && x87_quiet(e, u)))
         return false;
@@ -569,6 +411,8 @@ static void find_needs(struct emit *e)
         const struct uop *u = &uops[i];
         struct uop_effect f = uop_effect(u);
         bool reads = f.reads || is_jcc(u->op) || observes(e, i);
+        if (e_inner(e, i) >= 0 && u->op != UOP_JMP)
+            e->need[i + 1] = true; /* where it leaves the trace */
         e->need[i] = reads || (e->need[i + 1] && !kills_flags(u));
     }
 }
@@ -735,16 +579,47 @@ static void enter_loop(struct emit *e)
     e->loop = e->a.at;
 }
 
+/* Where links lead: the budget, and homes. */
+static void enter(struct emit *e)
+{
+    struct block *b = e->b;
+    struct stub *s;
+    e->jb->first = e->jb->entry = e->a.at;
+    e->i = 0;
+    e->vec_live = e->x87_live = e->x87_noted = false;
+    e->before = e->fl = (struct flags_where){.mem = true};
+    home_at(e, true);
+    if (e->parts == 1 && trace_worth(b)) {
+        size_t at = b->paddr % JIT_HEAT * sizeof(int32_t);
+        s = e_stub(e, STUB_HOT, b->uops);
+        x_alu_mi(&e->a, XA_SUB, 4, e_cpu(offsetof(struct cpu, jit.heat) + at), 1);
+        e_stub_jcc(e, s, XC_S);
+    }
+    e->jb->plain = e->a.at;
+    s = e_stub(e, e->parts > 1 ? STUB_PLAIN : STUB_ENTRY, b->uops);
+    x_alu_ri(&e->a, XA_SUB, 8, J_LEFT, b->insns);
+    e_stub_jcc(e, s, XC_L);
+    home_enter(e);
+    enter_loop(e);
+}
+
 bool emit_block(struct emit *e, struct block *b)
+{
+    e->part[0] = (struct part){.b = b};
+    e->parts = 1;
+    e->closed = false;
+    for (e->n = 1; !uop_exits(b->uops[e->n - 1].op); e->n++)
+        ;
+    return emit_trace(e, b);
+}
+
+bool emit_trace(struct emit *e, struct block *b)
 {
     static const struct jit_block none;
     unsigned cpl = b->key >> KEY_CPL_SHIFT & 3;
-    struct stub *entry;
     e->b = b;
     e->stubs = e->skip = 0;
     e->ctx = (cpl == 3 ? TLB_USER : TLB_SUPER) | (b->key & KEY_AC ? 1 : 0);
-    for (e->n = 1; !uop_exits(b->uops[e->n - 1].op); e->n++)
-        ;
     e->i = 0;
     e->vec_early = shared(e, vec_quiet);
     e->x87_early = shared(e, x87_quiet);
@@ -759,16 +634,7 @@ bool emit_block(struct emit *e, struct block *b)
         return false;
     describe(e);
     align(&e->a, 16);
-    e->jb->entry = e->a.at;
-    e->i = 0;
-    e->vec_live = e->x87_live = e->x87_noted = false;
-    e->before = e->fl = (struct flags_where){.mem = true};
-    home_at(e, true);
-    entry = e_stub(e, STUB_ENTRY, b->uops);
-    x_alu_ri(&e->a, XA_SUB, 8, J_LEFT, b->insns);
-    e_stub_jcc(e, entry, XC_L);
-    home_enter(e);
-    enter_loop(e);
+    enter(e);
     for (e->i = 0; e->i < e->n; e->i += 1 + e->skip) {
         e->skip = 0;
         e->at[e->i] = e->a.at;
@@ -783,9 +649,9 @@ bool emit_block(struct emit *e, struct block *b)
     e->jb->dead = e->a.at;
     uint32_t site = e_site(e, NULL, JIT_EXIT_ENTRY, b->uops, 0);
     e->jb->dead = e->a.at;
-    leave_by(e, site);
+    e_leave_by(e, site);
     for (unsigned i = 0; i < e->stubs; i++)
-        emit_stub(e, &e->stub[i]);
+        e_emit_stub(e, &e->stub[i]);
     e->cold = e->a;
     e->a = hot;
     return !e->a.full && !e->cold.full;

@@ -110,7 +110,8 @@ struct jit_site {
     uint16_t cut : 1;                        /* … u's address has 32 bits */
     uint16_t scale : 2;                      /* … of the index */
     uint8_t index, which_as, index_as; /* … 1, 2: their lower halves, zero- or sign-extended */
-    uint8_t unused[5];
+    uint8_t unused;
+    uint32_t trace; /* offset of the trace's struct jit_block, or 0 */
 };
 
 /* One exit of a compiled block. Offsets in the code memory. */
@@ -121,6 +122,7 @@ struct jit_exit {
     uint32_t quick; /* far: where it may go when they need no saving; near: 0, to the target */
     uint32_t tail;  /* the displacement of the jump at the end of `out` and `quick` */
     uint32_t away;  /* where that goes when it is not linked */
+    uint32_t mem;   /* a way to take it with homes as between blocks and flags in memory */
     uint32_t site;
     uint32_t regs; /* guest registers in the recipe, as bits */
     uint8_t flags; /* enum exit_flags */
@@ -132,6 +134,12 @@ enum exit_flags { EXIT_NONE, EXIT_MEM, EXIT_RECIPE, EXIT_SAVE };
 /* What is known of a compiled block; in the code memory, too. */
 struct jit_block {
     uint32_t entry, dead; /* its code; where its entry goes when it is dropped */
+    uint32_t first;       /* of the block alone: the code's first byte … */
+    uint32_t plain;       /* … and behind the counter of its runs, if it has one */
+    bool gone;            /* a trace: one of its blocks was dropped */
+    bool loops;           /* goes back to its own beginning */
+    uint16_t failed;      /* a trace's checks of several accesses since … */
+    uint64_t since;       /* … this instruction count */
     /* Sets all flags before it reads any; until then it may write `writes` while they can still be
      * looked at by a fault (`looks`). */
     bool kills, looks;
@@ -145,6 +153,9 @@ enum stub_kind {
     STUB_RESUME,   /* leave; the rest of the block is interpreted */
     STUB_EXIT,     /* exit `which` */
     STUB_ENTRY,    /* too little budget for the block */
+    STUB_PLAIN,    /* too little budget for the trace: its first block alone */
+    STUB_SIDE,     /* exit `which` of one of a trace's blocks */
+    STUB_HOT,      /* leave, to make a trace */
     STUB_FLAGS,    /* makes cc_* CC_HOST, then back */
     STUB_HELP,     /* the helper, then back */
     STUB_VEC,      /* loads the vector registers, or leaves as STUB_RESUME, then back */
@@ -194,6 +205,16 @@ struct moved {
     bool second;
 };
 
+/* One block of a trace (trace.c). */
+#define TRACE_PARTS 12
+#define TRACE_INSNS 96
+#define HEAT        400 /* runs of compiled code before a trace is made from there */
+struct part {
+    struct block *b;
+    uint16_t first, insns; /* number of its first uop; instructions before it */
+    uint8_t via;           /* the exit of the part before that leads here */
+};
+
 struct emit;
 typedef bool emit_fn(struct emit *e, const struct uop *u);
 struct stub {
@@ -219,6 +240,10 @@ struct emit {
     struct jit *j;
     struct block *b;
     struct jit_block *jb;
+    struct part part[TRACE_PARTS]; /* of a trace; else part[0] is b */
+    unsigned parts;
+    bool closed; /* the trace's last exit `via` leads to its beginning */
+    uint8_t via;
     unsigned i, n, skip;           /* number of the uop, of uops, of uops done in advance */
     unsigned ctx;                  /* the TLB's set */
     struct flags_where fl, before; /* now, and at the uop's beginning */
@@ -353,6 +378,11 @@ void emit_flags_of(struct emit *e, const struct uop *u, bool test, bool imm, uns
 struct stub *e_stub(struct emit *e, enum stub_kind kind, const struct uop *u);
 void e_stub_jcc(struct emit *e, struct stub *s, enum x64_cond cond);
 void e_stub_jmp(struct emit *e, struct stub *s);
+/* Its code (stubs.c). */
+void e_emit_stub(struct emit *e, const struct stub *s);
+/* In hot or cold code: calls a site's function; leaves by a site. */
+void e_call_site(struct emit *e, uint32_t site, uint32_t thunk);
+void e_leave_by(struct emit *e, uint32_t site);
 void e_call_helper(struct emit *e, const struct uop *u);
 /* Does the jump or call u through a register only follow the load of it? Then the interpreter can
  * begin with that. */
@@ -368,6 +398,7 @@ void e_flags_to_memory(struct emit *e);
 /* The same for whoever expects that nobody reads them: by value where they have a recipe, which is
  * quicker to write, but not to read. Destroys J_X0 and J_X1, and EFLAGS. */
 void e_flags_pin(struct emit *e);
+void e_pin_recipe(struct emit *e, const struct flags_rec *r);
 /* Appends a site; its offset. */
 uint32_t e_site(struct emit *e, bool (*fn)(struct cpu *, const struct jit_site *), unsigned kind,
                 const struct uop *u, int32_t ahead);
@@ -380,6 +411,23 @@ bool jit_wide(struct cpu *c, const struct jit_site *s);
 
 /* Compiles b. False: no room. */
 bool emit_block(struct emit *e, struct block *b);
+
+/* Traces (trace.c). trace_plan: the path that begins with `head` goes into e->part, and its uops
+ * into b, which has room for BLOCK_UOPS; `compile` is called for blocks that have no code yet.
+ * False: nothing to be gained. emit_trace: compiles it. */
+bool trace_plan(struct emit *e, struct block_cache *k, struct block *head, struct block *b,
+                bool (*compile)(struct jit *j, struct block *b));
+bool emit_trace(struct emit *e, struct block *b);
+/* Could a trace begin with b? */
+bool trace_worth(const struct block *b);
+/* The part that u is of; offset in its page of the part's first byte. */
+const struct part *e_part(const struct emit *e, const struct uop *u);
+static inline int64_t e_page_offset(const struct emit *e, const struct uop *u)
+{
+    return (int64_t)(e_part(e, u)->b->paddr & (PAGE_SIZE - 1));
+}
+/* Is uop i an exit in the middle of a trace? Then which exit leads on, else -1. */
+int e_inner(const struct emit *e, unsigned i);
 
 /* The emitters, by file. */
 emit_fn emit_nop, emit_move, emit_extend, emit_lea, emit_bswap, emit_alu, emit_compare, emit_step;

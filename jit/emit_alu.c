@@ -130,7 +130,7 @@ static void address(struct emit *e, unsigned size, unsigned host, const struct u
     int64_t imm = u->imm;
     if (u->a == R_IP) {
         x_load(&e->a, 8, J_X0, E_CPU(jit.page));
-        imm += (int64_t)(e->b->paddr & (PAGE_SIZE - 1));
+        imm += e_page_offset(e, u);
         a = J_X0;
     } else if (u->a != R_ZERO) {
         a = e_use(e, u->a, J_X0);
@@ -228,7 +228,7 @@ static bool quiet(struct emit *e, unsigned op, unsigned size, const struct uop *
         return false;
     e_write(e, u->dst);
     if (u->a == R_IP) {
-        int64_t v = (int64_t)(e->b->paddr & (PAGE_SIZE - 1)) + s.v;
+        int64_t v = e_page_offset(e, u) + s.v;
         x_load(&e->a, 8, J_X0, E_CPU(jit.page));
         if (s.imm)
             x_lea(&e->a, size, d, xm(J_X0, (int32_t)v));

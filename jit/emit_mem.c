@@ -21,7 +21,7 @@ bool e_address(struct emit *e, const struct uop *u)
     if (form == FORM_S)
         return false;
     if (u->a == R_IP)
-        imm += (int64_t)(e->b->paddr & (PAGE_SIZE - 1));
+        imm += e_page_offset(e, u);
     if (!x_fits32(imm) && (u->a != R_ZERO || u->b != R_ZERO))
         return false;
     if (u->a == R_IP)
@@ -191,7 +191,7 @@ void e_resume(struct emit *e)
 /* Can the check be made inline? */
 static bool inlined(const struct emit *e, const struct uop *u)
 {
-    int64_t imm = u->imm + (u->a == R_IP ? (int64_t)(e->b->paddr & (PAGE_SIZE - 1)) : 0);
+    int64_t imm = u->imm + (u->a == R_IP ? e_page_offset(e, u) : 0);
     uint32_t mode = e->b->key & (KEY_PROT | KEY_CODE);
     if (form_of(u) == FORM_S && mode != (KEY_PROT | ISA_32))
         return false;
@@ -343,7 +343,7 @@ static void push_return(struct emit *e, const struct uop *u, unsigned size)
     struct xmem m = stack_at(e, u, -(int32_t)size, size, true);
     unsigned v = other(m);
     x_load(&e->a, 8, v, E_CPU(jit.page));
-    x_lea(&e->a, size, v, xm(v, (int32_t)((e->b->paddr & (PAGE_SIZE - 1)) + u->next)));
+    x_lea(&e->a, size, v, xm(v, (int32_t)(e_page_offset(e, u) + u->next)));
     x_store(&e->a, size, m, v);
     move_sp(e, size, -(int64_t)size);
     e_resume(e);
@@ -385,7 +385,7 @@ static enum exit_flags settle(struct emit *e)
 {
     if (e->fl.mem)
         return EXIT_MEM;
-    if (!recipe_fits(&e->fl.rec))
+    if (!recipe_fits(&e->fl.rec) || e->parts > 1)
         return EXIT_SAVE;
     note_recipe(e);
     return EXIT_RECIPE;
@@ -396,7 +396,7 @@ static void leave_to(struct emit *e, const struct uop *u, unsigned which, unsign
                      enum exit_flags flags)
 {
     struct jit_exit *x = &e->jb->exit[which];
-    struct stub *s = e_stub(e, STUB_EXIT, u);
+    struct stub *s = e_stub(e, e->parts > 1 ? STUB_SIDE : STUB_EXIT, u);
     s->which = (uint8_t)which;
     x->flags = (uint8_t)flags;
     if (flags == EXIT_RECIPE) {
@@ -414,9 +414,35 @@ static void leave_to(struct emit *e, const struct uop *u, unsigned which, unsign
 bool e_loops(const struct emit *e)
 {
     const struct uop *u = &e->b->uops[e->n - 1];
+    if (e->parts > 1)
+        return e->closed;
     bool jumps =
         u->op == UOP_JMP || u->op == UOP_JCC || (u->op >= UOP_JCC_SUB8_B && u->op < UOP_CALL64);
     return jumps && !u->imm2 && e->b->paddr2 == ~0ull;
+}
+
+/* The same for a trace, by either exit of its last block. */
+static bool loop_trace(struct emit *e, const struct uop *u, unsigned cond)
+{
+    const struct flags_rec *r = &e->fl.rec;
+    uint32_t regs = r->kind ? (uint32_t)(BIT(r->a) | (r->imm ? 0 : BIT(r->b))) : 0;
+    bool note = !e->fl.mem && !e_quiet(e);
+    bool fits = recipe_fits(r) && e->jb->kills && !(e->jb->writes & regs);
+    if (cond != ALWAYS)
+        leave_to(e, u, !e->via, e->via ? cond ^ 1 : cond, EXIT_SAVE);
+    if (note && fits)
+        note_recipe(e);
+    else if (note || !(e->fl.mem || r->kind))
+        e_flags_pin(e); /* at the latest where the budget ends somebody looks */
+    e->fl.host = false;
+    x_alu_ri(&e->a, XA_SUB, 8, J_LEFT, e->b->insns);
+    bool same = e->vec_live >= e->vec_early && e->x87_live >= e->x87_early;
+    x_branch_in_line(&e->a, 6);
+    x_jcc(&e->a, XC_GE, same ? e->loop : e->round);
+    x_alu_ri(&e->a, XA_ADD, 8, J_LEFT, e->b->insns);
+    leave_to(e, u, e->via, ALWAYS, EXIT_SAVE);
+    e->jb->loops = true;
+    return true;
 }
 
 /* A block that goes on at its own beginning stays inside: homes are kept, and flags only noted if
@@ -424,6 +450,8 @@ bool e_loops(const struct emit *e)
 static bool loop(struct emit *e, const struct uop *u, unsigned cond)
 {
     struct jit_exit *x = &e->jb->exit[1];
+    if (e->parts > 1)
+        return e->closed && loop_trace(e, u, cond);
     const struct flags_rec *r = &e->fl.rec;
     uint32_t regs = r->kind ? (uint32_t)(BIT(r->a) | (r->imm ? 0 : BIT(r->b))) : 0;
     bool note = !e->fl.mem && !e_quiet(e);
@@ -448,6 +476,8 @@ static bool loop(struct emit *e, const struct uop *u, unsigned cond)
 
 bool emit_jump(struct emit *e, const struct uop *u)
 {
+    if (e_inner(e, e->i) >= 0)
+        return true;
     if (loop(e, u, ALWAYS))
         return true;
     home_leave(e);
@@ -457,6 +487,11 @@ bool emit_jump(struct emit *e, const struct uop *u)
 
 static bool branch(struct emit *e, const struct uop *u, unsigned cond)
 {
+    int on = e_inner(e, e->i);
+    if (on >= 0) {
+        leave_to(e, u, !on, on ? cond ^ 1 : cond, EXIT_SAVE);
+        return true;
+    }
     if (loop(e, u, cond))
         return true;
     home_leave(e);
@@ -592,7 +627,7 @@ bool emit_exit(struct emit *e, const struct uop *u)
 {
     leave_pinned(e);
     if (u->aux) {
-        int32_t off = (int32_t)((e->b->paddr & (PAGE_SIZE - 1)) + u->next);
+        int32_t off = (int32_t)(e_page_offset(e, u) + u->next);
         x_load(&e->a, 8, J_X0, E_CPU(jit.page));
         x_lea(&e->a, e->b->mask[0] == ~0ull ? 8 : 4, J_X0, xm(J_X0, off));
         x_store(&e->a, 8, E_CPU(next_rip), J_X0);

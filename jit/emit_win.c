@@ -52,11 +52,12 @@ static struct access on_stack(int32_t disp, unsigned size, bool write)
 }
 
 /* Takes a->base and imm, if they are a base and a displacement to work with. */
-static bool usable(const struct emit *e, struct access *a, unsigned form, int64_t imm)
+static bool usable(const struct emit *e, const struct uop *u, struct access *a, unsigned form,
+                   int64_t imm)
 {
     bool code64 = (e->b->key & KEY_CODE) == ISA_64, narrow = form == FORM_B32 || form == FORM_X32;
     if (a->base == R_IP)
-        imm += (int64_t)(e->b->paddr & (PAGE_SIZE - 1));
+        imm += e_page_offset(e, u);
     if (!x_fits32(imm) || form > FORM_X32)
         return false;
     if (narrow && (code64 || (form == FORM_B32 &&
@@ -85,7 +86,7 @@ bool e_access_of(const struct emit *e, const struct uop *u, struct access *a)
     case UOP_RET32: *a = on_stack(0, 4, false); return true;
     case UOP_X87:
     case UOP_HELP:
-        return x87_access(e, u, a, &imm) && usable(e, a, code64 ? FORM_B64 : FORM_B32, imm);
+        return x87_access(e, u, a, &imm) && usable(e, u, a, code64 ? FORM_B64 : FORM_B32, imm);
     default: break;
     }
     bool vec = among(u->op, UOP_LDV4_B64, UOP_PUSH64);
@@ -100,7 +101,7 @@ bool e_access_of(const struct emit *e, const struct uop *u, struct access *a)
         a->index = u->b;
         a->scale = u->scale;
     }
-    return usable(e, a, form, u->imm);
+    return usable(e, u, a, form, u->imm);
 }
 
 /* Planning: what is known of the registers while the block is walked through: each is a root's

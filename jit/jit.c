@@ -12,6 +12,19 @@
 #define SLICE     (1 << 16)   /* instructions before requests of other threads are looked at */
 #define BLOCK_MAX (64u << 10) /* bytes that a block's code may take, hot or cold */
 
+/* A trace that was compiled. */
+struct trace {
+    struct block *head;
+    uint32_t entry, jb; /* offsets of its code and of what is known of it */
+    bool live;
+};
+/* Its blocks know it: block.traces is the number of the first node, 0 for none. */
+struct trace_node {
+    uint32_t trace, next;
+};
+#define TRACES      (1u << 14)
+#define TRACE_NODES (1u << 16)
+
 struct jit {
     struct codemem mem;
     struct jit *peer; /* the next one of the machine, in a ring; itself, if it is alone */
@@ -25,6 +38,14 @@ struct jit {
     bool stale; /* jumps may be kept to code of blocks that were dropped */
     struct jit_stats stats;
     struct jit_watch watch;
+
+    struct block *hot; /* a trace shall begin with it */
+    uint64_t page;     /* linear address of its page */
+    struct block path; /* the trace's blocks as one */
+    struct uop path_uops[BLOCK_UOPS];
+    struct trace *traces;
+    struct trace_node *nodes; /* 0 is none */
+    uint32_t trace_count, node_count;
 };
 
 const struct jit_stats *jit_stats(const struct jit *j)
@@ -67,6 +88,8 @@ void jit_show(const struct jit *j, char *buf, size_t size)
         {"uops in them", s.uops},
         {"bytes of their code", s.bytes},
         {"runs of blocks without code", s.interpreted},
+        {"paths compiled as one", s.traces},
+        {"blocks in them", s.parts},
         {"links made", s.links},
         {"compiled blocks dropped", s.dropped},
         {"times all code was given up", s.flushes},
@@ -228,6 +251,15 @@ static bool depart(struct cpu *c, const struct jit_site *s)
     return true;
 }
 
+/* Must a trace be left at the end of the block that called? It was dropped meanwhile, or somebody
+ * wants attention. */
+static bool gone(const struct cpu *c, const struct jit_site *s)
+{
+    const uint8_t *code = c->jit.jit->mem.rw;
+    return s->trace && (c->request || c->s.activity != ACT_RUN ||
+                        ((const struct jit_block *)(const void *)(code + s->trace))->gone);
+}
+
 bool jit_access(struct cpu *c, const struct jit_site *s)
 {
     const struct uop *u = s->u;
@@ -236,7 +268,7 @@ bool jit_access(struct cpu *c, const struct jit_site *s)
     uint64_t generation = c->tlb->generation;
     if (!interp_access(c, u))
         return false;
-    if (UNLIKELY(c->tlb->generation != generation) && !uop_exits(u->op)) {
+    if (UNLIKELY(c->tlb->generation != generation || gone(c, s)) && !uop_exits(u->op)) {
         c->jit.resume = u + 1; /* windows are no longer what they were */
         return false;
     }
@@ -270,7 +302,7 @@ bool jit_wide(struct cpu *c, const struct jit_site *s)
     if (!s->slow && !(first & s->align) && (first & (PAGE_SIZE - 1)) + s->bytes <= PAGE_SIZE &&
         lin_probe(c, first + s->at, s->write ? ACC_WRITE : ACC_READ, s->size)) {
         const struct tlb_entry *t = tlb_slot(c, c->tlb_ctx, first);
-        if (first - (s->write ? t->write : t->read) <= PAGE_SIZE - s->bytes)
+        if (first - (s->write ? t->write : t->read) <= PAGE_SIZE - s->bytes && !gone(c, s))
             return depart(c, s);
     }
     c->fault = (struct fault){.vector = EXC_NONE};
@@ -278,6 +310,7 @@ bool jit_wide(struct cpu *c, const struct jit_site *s)
         u--;
     c->jit.resume = u;
     c->jit.wide = true;
+    c->jit.wide_trace = s->trace;
     return false;
 }
 
@@ -295,8 +328,8 @@ bool jit_help(struct cpu *c, const struct jit_site *s)
         if (u->op != UOP_CALLQ)
             return false;
     }
-    if (UNLIKELY(c->tlb->generation != generation) &&
-        (u->op == UOP_X87 || (u->op == UOP_HELP && u->scale == X87_HELP))) {
+    bool x87 = u->op == UOP_X87 || (u->op == UOP_HELP && u->scale == X87_HELP);
+    if (UNLIKELY((c->tlb->generation != generation && x87) || gone(c, s))) {
         c->jit.resume = u + 1; /* windows are no longer what they were */
         c->insn_index = 0;
         return false;
@@ -325,11 +358,54 @@ static void unlinked(void *opaque, struct block *b, unsigned which)
     s->stamp = 0;
 }
 
+/* Code at `at`, which nobody is in, leads to `to` from now on. */
+static void redirect(struct jit *j, uint32_t at, uint32_t to)
+{
+    if (at == to)
+        return;
+    j->mem.rw[at] = 0xe9;
+    x_patch(j->mem.rw, at + 1, to);
+}
+
+/* b's code, or that of the trace that begins with it, is at `entry` from now on. */
+static void enter_at(struct jit *j, struct block *b, uint32_t entry)
+{
+    redirect(j, b->jit->first, entry);
+    b->jit->entry = entry;
+    b->code = j->mem.rx + entry;
+}
+
+static struct jit_block *about(struct jit *j, uint32_t jb)
+{
+    return (struct jit_block *)(void *)(j->mem.rw + jb);
+}
+
+/* Its first block goes on alone. */
+static void end_trace(struct jit *j, struct trace *t)
+{
+    struct jit_block *head = t->head->jit;
+    t->live = false;
+    about(j, t->jb)->gone = true;
+    redirect(j, t->entry, head->plain);
+    enter_at(j, t->head, head->plain);
+    head->loops = false;
+}
+
+/* Ends all traces that b is a part of. */
+static void drop_traces(struct jit *j, struct block *b)
+{
+    for (uint32_t n = b->traces; n; n = j->nodes[n].next)
+        if (j->traces[j->nodes[n].trace].live)
+            end_trace(j, &j->traces[j->nodes[n].trace]);
+    b->traces = 0;
+}
+
 static void dropped(void *opaque, struct block *b)
 {
     struct jit *j = opaque;
-    j->mem.rw[b->jit->entry] = 0xe9;
-    x_patch(j->mem.rw, b->jit->entry + 1, b->jit->dead);
+    drop_traces(j, b);
+    redirect(j, b->jit->first, b->jit->dead);
+    redirect(j, b->jit->plain, b->jit->dead);
     j->stats.dropped++;
     j->stale = true;
 }
@@ -374,6 +450,7 @@ static void forget(void *opaque, struct block *b)
     blocks_unlink(j->blocks, b, 1);
     b->code = NULL;
     b->jit = NULL;
+    b->traces = 0;
     b->runs = HOT / 2;
 }
 
@@ -383,6 +460,9 @@ static void begin_anew(struct jit *j)
     e->a = (struct x64){.base = j->mem.rw, .at = j->start, .end = j->split};
     e->cold = (struct x64){.base = j->mem.rw, .at = j->split, .end = (uint32_t)j->mem.size};
     j->full = false;
+    j->hot = NULL;
+    j->trace_count = 0;
+    j->node_count = 1;
 }
 
 /* Not while generated code runs. */
@@ -409,7 +489,11 @@ struct jit *jit_new(struct cpu **cpus, unsigned count, const struct codemem *m)
         cpus[i]->jit.self = cpus[i];
         __asm__ volatile("stmxcsr %0" : "=m"(cpus[i]->jit.mxcsr));
         memset(cpus[i]->jit.jump, 0xff, sizeof cpus[i]->jit.jump);
+        for (unsigned k = 0; k < JIT_HEAT; k++)
+            cpus[i]->jit.heat[k] = HEAT;
     }
+    j->traces = xcalloc(TRACES, sizeof *j->traces);
+    j->nodes = xcalloc(TRACE_NODES, sizeof *j->nodes);
     j->split = (uint32_t)(m->size / 3) & ~63u;
     begin_anew(j);
     common_code(j);
@@ -434,6 +518,8 @@ void jit_free(struct jit *j)
         j->cpus[i]->jit.jit = NULL;
     blocks_each(j->blocks, forget, j);
     j->mem.free(&j->mem);
+    free(j->traces);
+    free(j->nodes);
     free(j);
 }
 
@@ -481,6 +567,66 @@ static bool compile(struct jit *j, struct block *b, uint64_t rip)
         j->watch.compiled(j->watch.opaque, b, rip, j->mem.rx + cold.at, e->cold.at - cold.at);
     }
     return true;
+}
+
+static bool compile_part(struct jit *j, struct block *b)
+{
+    return compile(j, b, j->page + (b->paddr & (PAGE_SIZE - 1)));
+}
+
+/* Notes that the trace e is one of its blocks'. False: no room. */
+static bool note_trace(struct jit *j, const struct emit *e)
+{
+    struct block *head = e->part[0].b;
+    if (j->trace_count == TRACES || j->node_count + e->parts > TRACE_NODES)
+        return false;
+    j->traces[j->trace_count] = (struct trace){.head = head,
+                                               .entry = e->jb->entry,
+                                               .jb = (uint32_t)((uint8_t *)e->jb - j->mem.rw),
+                                               .live = true};
+    for (unsigned i = 0; i < e->parts; i++) {
+        struct block *b = e->part[i].b;
+        j->nodes[j->node_count] = (struct trace_node){j->trace_count, b->traces};
+        b->traces = j->node_count++;
+    }
+    j->trace_count++;
+    return true;
+}
+
+/* Compiles the path that begins with b; if that is no use, its runs are counted no more. */
+static void make_trace(struct jit *j, struct block *b, uint64_t rip)
+{
+    struct emit *e = &j->emit;
+    e->j = j;
+    j->page = rip & ~(uint64_t)(PAGE_SIZE - 1);
+    j->path = (struct block){.uops = j->path_uops,
+                             .key = b->key,
+                             .mask = {b->mask[0], b->mask[1]},
+                             .paddr = b->paddr,
+                             .paddr2 = ~0ull};
+    bool plan = trace_plan(e, j->blocks, b, &j->path, compile_part);
+    struct x64 a = e->a, cold = e->cold;
+    if (a.end - a.at < BLOCK_MAX || cold.end - cold.at < BLOCK_MAX || !plan ||
+        !emit_trace(e, &j->path) || !note_trace(j, e)) {
+        e->a = a;
+        e->cold = cold;
+        enter_at(j, b, b->jit->plain);
+        return;
+    }
+    while (b->in) /* they are linked anew, to the trace */
+        blocks_unlink(j->blocks, b->in->owner, (unsigned)(b->in - b->in->owner->link));
+    enter_at(j, b, e->jb->entry);
+    b->jit->loops = e->jb->loops;
+    b->jit->looks |= e->jb->looks;
+    b->jit->writes |= e->jb->writes;
+    j->stats.traces++;
+    j->stats.parts += e->parts;
+    j->stats.bytes += e->a.at - a.at;
+    if (j->watch.compiled) {
+        uint32_t at = e->jb->entry;
+        j->watch.compiled(j->watch.opaque, b, rip, j->mem.rx + at, e->a.at - at);
+        j->watch.compiled(j->watch.opaque, b, rip, j->mem.rx + cold.at, e->cold.at - cold.at);
+    }
 }
 
 void jit_watch(struct jit *j, const struct jit_watch *w)
@@ -536,6 +682,11 @@ static enum interp_leave after_exit(struct jit *j, struct cpu *c, const struct j
         c->link_from = NULL;
         return LEAVE_NEXT;
     case JIT_EXIT_INDIRECT: c->s.rip = c->next_rip; return LEAVE_NEXT;
+    case JIT_EXIT_HOT:
+        c->jit.heat[b->paddr % JIT_HEAT] = HEAT;
+        j->hot = b;
+        c->s.rip = at;
+        return LEAVE_NEXT;
     case JIT_EXIT_ENTRY: c->s.rip = at; return LEAVE_NEXT;
     default:
         to = (at + (s->which ? (uint64_t)s->u->imm2 : s->u->next)) & b->mask[s->which];
@@ -564,9 +715,26 @@ static void discard(struct jit *j, struct block *b)
 #define WIDE_FAILS 16
 #define WIDE_INSNS (WIDE_FAILS * 50000u)
 
+/* The same for a trace: its blocks have their own. */
+static void wide_failed_trace(struct jit *j, const struct cpu *c)
+{
+    struct jit_block *jb = about(j, c->jit.wide_trace);
+    if (++jb->failed < WIDE_FAILS)
+        return;
+    for (uint32_t n = 0; n < j->trace_count && c->s.icount - jb->since < WIDE_INSNS; n++)
+        if (j->traces[n].jb == c->jit.wide_trace && j->traces[n].live)
+            end_trace(j, &j->traces[n]);
+    jb->failed = 0;
+    jb->since = c->s.icount;
+}
+
 static void wide_failed(struct jit *j, struct cpu *c, struct block *b)
 {
     j->stats.wide++;
+    if (c->jit.wide_trace) {
+        wide_failed_trace(j, c);
+        return;
+    }
     if (++b->wide_failed < WIDE_FAILS)
         return;
     if (c->s.icount - b->wide_since < WIDE_INSNS && b->code && b->key != KEY_DEAD) {
@@ -616,9 +784,16 @@ enum interp_leave jit_run(struct cpu *c, struct block *b)
         flush(j, c);
     if (UNLIKELY(j->stale))
         forget_jumps(j);
+    if (c->link_from && c->link_from->went[c->link_which] < UINT8_MAX)
+        c->link_from->went[c->link_which]++;
     if (!b->code && (!suits(b) || ++b->runs < HOT || !compile(j, b, c->s.rip))) {
         j->stats.interpreted++;
         return interp_run(c, b);
+    }
+    if (UNLIKELY(j->hot)) {
+        if (j->hot == b)
+            make_trace(j, b, c->s.rip);
+        j->hot = NULL;
     }
     if (c->link_from)
         link_exit(j, c, b);

@@ -53,6 +53,7 @@ void jit_watch(struct jit *j, const struct jit_watch *w);
     X(ENTRY, "budget spent or attention wanted at a block")  \
     X(STALE, "far link with an old stamp")                   \
     X(INDIRECT, "indirect branch to where no code is known") \
+    X(HOT, "block often run, for a trace")                   \
     X(RESUME, "rest of a block interpreted")                 \
     X(FAULT, "fault")
 enum jit_exit_kind {
@@ -66,6 +67,7 @@ struct jit_stats {
     uint64_t compiled, uops, bytes; /* blocks; uops in them; bytes of code */
     uint64_t interpreted;           /* runs of blocks that had no code */
     uint64_t links, dropped, flushes, wide;
+    uint64_t traces, parts; /* paths over several blocks compiled as one; blocks in them */
     uint64_t exits[JIT_EXIT_COUNT];
 };
 const struct jit_stats *jit_stats(const struct jit *j);

@@ -17,7 +17,7 @@ static bool kernel(const struct emit *e)
 /* Of an instruction that ends its block: where it goes on, as the helper's caller would say. */
 static void goes_on(struct emit *e, const struct uop *u)
 {
-    int32_t off = (int32_t)((e->b->paddr & (PAGE_SIZE - 1)) + u->next);
+    int32_t off = (int32_t)(e_page_offset(e, u) + u->next);
     x_load(&e->a, 8, J_X0, E_CPU(jit.page));
     x_lea(&e->a, e->b->mask[0] == ~0ull ? 8 : 4, J_X0, xm(J_X0, off));
     x_store(&e->a, 8, E_CPU(next_rip), J_X0);

@@ -199,7 +199,7 @@ static void note(struct emit *e, const struct uop *u, unsigned free)
         return;
     unsigned size = e->b->mask[0] == ~0ull ? 8 : 4;
     x_load(&e->a, 8, free, E_CPU(jit.page));
-    x_lea(&e->a, size, free, xm(free, (int32_t)((e->b->paddr & (PAGE_SIZE - 1)) + u->ip)));
+    x_lea(&e->a, size, free, xm(free, (int32_t)(e_page_offset(e, u) + u->ip)));
     x_store(&e->a, 8, E_CPU(s.fip), free);
 }
 

@@ -1,0 +1,151 @@
+/* Links between blocks, and traces, end when they must: a store to a block of the running trace, a
+ * page of code that is mapped elsewhere. The same pieces of code, interpreted and generated, in
+ * runs of random length: the same state after each. */
+#include "unit.h"
+
+#include "cpu/tlb.h"
+#include "jit/jit.h"
+#include "random_code.h"
+
+#define DATA  0x9000u
+#define TABLE 0xf3000u /* maps the first 2 MiB by pages */
+#define ROUND 1500     /* in which the change comes */
+
+/* Once per round RCX: a store at RSI; RBX is the sum. */
+static const uint8_t over_blocks[] = {
+    0xff, 0xc1,                         /* top: inc ecx */
+    0x81, 0xf9, 0xdc, 0x05, 0x00, 0x00, /* cmp ecx, 1500 */
+    0x48, 0x0f, 0x44, 0xf7,             /* cmove rsi, rdi */
+    0x81, 0xf9, 0xdd, 0x05, 0x00, 0x00, /* cmp ecx, 1501 */
+    0x48, 0x0f, 0x44, 0xf2,             /* cmove rsi, rdx */
+    0x88, 0x0e,                         /* mov [rsi], cl */
+    0xeb, 0x01, 0x90,                   /* jmp 1 */
+    0x83, 0xc3, 0x03,                   /* 1: add ebx, 3 */
+    0xf6, 0xc1, 0x07,                   /* test cl, 7 */
+    0x74, 0x05,                         /* jz 2 */
+    0xc1, 0xc3, 0x05,                   /* rol ebx, 5 */
+    0xeb, 0x03,                         /* jmp 3 */
+    0x83, 0xf3, 0x55,                   /* 2: xor ebx, 55h */
+    0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* 3: cmp ecx, 3000 */
+    0x72, 0xcd,                         /* jb top */
+    0xeb, 0xfe,                         /* jmp . */
+};
+#define ADDEND (CODE + 29) /* the 3 */
+
+static struct pc *begin(const struct engine *engine, const uint8_t *code, size_t n)
+{
+    struct pc *p = pc_new_all(engine);
+    struct cpu *c = &p->cpu;
+    struct cpu_state *s = &c->s;
+    struct err e;
+    assert_true(engine->join(&c, 1, &e));
+    prepare(p, FLAT64, 1);
+    memset(p->ram + CODE, 0, PAGE_SIZE);
+    memcpy(p->ram + CODE, code, n);
+    memset(s->r, 0, 16 * sizeof s->r[0]);
+    s->r[R_SP] = 0x8000;
+    s->r[R_SI] = s->r[R_DX] = DATA;
+    s->rip = CODE;
+    return p;
+}
+
+/* Both to the loop at the end. */
+static void go(struct pc *a, struct pc *b, unsigned seed)
+{
+    struct rng r;
+    rng_seed(&r, seed);
+    uint64_t most = seed & 1 ? 3000 : 50;
+    while (a->cpu.s.icount < 50000) {
+        uint64_t n = 1 + rng_next(&r) % most;
+        assert_int_equal(a->engine->run(&a->cpu, n), ENGINE_BUDGET);
+        assert_int_equal(b->engine->run(&b->cpu, n), ENGINE_BUDGET);
+        if (hash(a) != hash(b))
+            fail_msg("seed %u: after %llu instructions", seed, (unsigned long long)a->cpu.s.icount);
+    }
+    assert_memory_equal(a->ram, b->ram, RAM_SIZE);
+}
+
+static void test_store_to_trace(void **state)
+{
+    (void)state;
+    for (unsigned seed = 0; seed < 20; seed++) {
+        struct pc *p[2];
+        for (unsigned i = 0; i < 2; i++) {
+            p[i] = begin(i ? &engine_jit : &engine_interp, over_blocks, sizeof over_blocks);
+            p[i]->cpu.s.r[R_DI] = seed % 3 ? ADDEND : CODE + 47; /* … or the end's 3000 */
+        }
+        go(p[0], p[1], seed);
+        assert_true(jit_stats(p[1]->cpu.jit.jit)->traces > 0);
+        pc_free(p[0]);
+        pc_free(p[1]);
+    }
+}
+
+/* A loop over two pages, the second at 5000h; in round 1500 its entry of the page table changes. */
+enum way { BY_JUMP, BY_CALL, BY_POINTER, WAYS };
+enum flush { INVLPG, CR3, FLUSHES };
+
+static struct pc *begin_pages(const struct engine *engine, enum way way, enum flush flush)
+{
+    static const uint8_t go_there[WAYS][5] = {{0xe9, 0xf9, 0x3f, 0x00, 0x00},  /* jmp 5000h */
+                                              {0xe8, 0xf9, 0x3f, 0x00, 0x00},  /* call 5000h */
+                                              {0x41, 0xff, 0xd0, 0x66, 0x90}}; /* call r8 */
+    static const uint8_t flushes[FLUSHES][3] = {{0x0f, 0x01, 0x3f},            /* invlpg [rdi] */
+                                                {0x0f, 0x22, 0xda}};           /* mov cr3, rdx */
+    static const uint8_t back[WAYS][5] = {
+        {0xe9, 0xff, 0xbf, 0xff, 0xff}, {0xc3}, {0xc3}}; /* jmp 1007h; ret */
+    uint8_t code[] = {
+        0xff, 0xc1,                         /* top: inc ecx */
+        0x90, 0x90, 0x90, 0x90, 0x90,       /* go there */
+        0x81, 0xf9, 0xdc, 0x05, 0x00, 0x00, /* cmp ecx, 1500 */
+        0x75, 0x06,                         /* jne 1 */
+        0x48, 0x89, 0x06,                   /* mov [rsi], rax */
+        0x90, 0x90, 0x90,                   /* flush */
+        0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* 1: cmp ecx, 3000 */
+        0x72, 0xe3,                         /* jb top */
+        0xeb, 0xfe,                         /* jmp . */
+    };
+    memcpy(code + 2, go_there[way], 5);
+    memcpy(code + 18, flushes[flush], 3);
+    struct pc *p = begin(engine, code, sizeof code);
+    for (unsigned i = 0; i < 512; i++)
+        put_le64(p->ram + TABLE + 8 * i, i << PAGE_SHIFT | 7);
+    put_le64(p->ram + 0xf2000, TABLE | 7);
+    put_le64(p->ram + TABLE + 8 * 5, 0x6007);
+    for (unsigned i = 0; i < 2; i++) { /* add ebx, 1 or 100 */
+        uint8_t *to = p->ram + (i ? 0x7000 : 0x6000);
+        memcpy(to, (uint8_t[]){0x83, 0xc3, i ? 100 : 1}, 3);
+        memcpy(to + 3, back[way], 5);
+    }
+    uint64_t *r = p->cpu.s.r;
+    r[R_SI] = TABLE + 8 * 5;
+    r[R_AX] = 0x7007;
+    r[R_DI] = r[R_8] = 0x5000;
+    r[R_DX] = p->cpu.s.cr3;
+    tlb_flush(&p->cpu);
+    return p;
+}
+
+static void test_pages(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < WAYS * FLUSHES * 4; i++) {
+        enum way way = (enum way)(i % WAYS);
+        enum flush flush = (enum flush)(i / WAYS % FLUSHES);
+        struct pc *a = begin_pages(&engine_interp, way, flush);
+        struct pc *b = begin_pages(&engine_jit, way, flush);
+        go(a, b, i);
+        assert_int_equal(b->cpu.s.r[R_BX], ROUND + ROUND * 100);
+        pc_free(a);
+        pc_free(b);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_store_to_trace),
+        cmocka_unit_test(test_pages),
+    };
+    return RUN(tests);
+}
