@@ -387,6 +387,8 @@ struct cpu {
     struct rng *rng;
     const struct log *log;
     struct cpu_apic apic; /* all NULL: no APIC */
+    /* The board's, for an engine that can take them over (dev/chips.h). NULL: none can be taken. */
+    struct irq_chips *chips;
     /* Where its registers were last read: the page's linear address | tlb_ctx, and the TLB's
      * generation then. */
     uint64_t apic_la, apic_generation;

@@ -127,6 +127,13 @@ void lapic_timer_start(struct lapic *l, uint32_t initial)
     lapic_timer_arm(l);
 }
 
+void lapic_timer_put(struct lapic *l, uint32_t initial, uint32_t count)
+{
+    l->s.timer_initial = initial;
+    l->s.timer_count = count;
+    l->s.timer_start = count || mode(l) == PERIODIC ? clock_now(l->clock) : STOPPED;
+}
+
 void lapic_timer_divide(struct lapic *l, uint32_t divide)
 {
     uint32_t left = lapic_timer_current(l);

@@ -18,6 +18,8 @@ void lapic_timer_mode(struct lapic *l, uint32_t old);
 void lapic_timer_start(struct lapic *l, uint32_t initial);
 void lapic_timer_divide(struct lapic *l, uint32_t divide);
 uint32_t lapic_timer_current(const struct lapic *l);
+/* What the counter and its initial count are now; the mode is in the LVT register already. */
+void lapic_timer_put(struct lapic *l, uint32_t initial, uint32_t count);
 /* IA32_TSC_DEADLINE. */
 uint64_t lapic_timer_deadline(const struct lapic *l);
 void lapic_timer_set_deadline(struct lapic *l, uint64_t tsc);

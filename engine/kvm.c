@@ -1,7 +1,8 @@
 /* The engine on the host's own processor, by Linux's KVM.
  *
- * All chips stay ishi's own, the local APICs too: the kernel runs instructions and nothing else, so
- * a machine can change between this engine and the others at any instruction boundary.
+ * Devices stay ishi's own. The kernel runs instructions, and may have the interrupt controllers
+ * (kvm_chips.c); a machine can change between this engine and the others at any instruction
+ * boundary.
  *
  * Time: KVM counts no instructions. A run ends after a slice of host time, or at the next timer;
  * s.icount advances by the share of the budget that this is, so it says nothing of the guest.
@@ -25,10 +26,10 @@
 #include "engine/kvm_vm.h"
 
 #define KVM_SLICE_NS 1000000ull /* the longest run */
-#define KICK         SIGRTMIN   /* ends KVM_RUN at the end of a run */
 #define RUN_MIN_NS   50000u /* the shortest run: with timers always due, a guest still gets on */
 #define SLICE_BUDGET 20000u /* the instructions of a budget that a whole slice stands for */
 #define STREAK_MAX   22     /* after refusals in a row our own CPU runs up to 2^this instructions */
+#define OTHERS       1000   /* instructions of our own CPU while another has to do first */
 #define EXACT        16     /* a budget below this is a wish for exactly that many instructions */
 #define TSS_ADDRESS  0xfeffd000u /* three pages that older Intel processors want for real mode … */
 #define MAP_ADDRESS  0xfeffc000u /* … and one for its page table; nothing of the board is there */
@@ -51,7 +52,7 @@ static void on_kick(int n, siginfo_t *info, void *context)
 static void timer_ready(struct kvm_vcpu *v)
 {
     pid_t self = (pid_t)syscall(SYS_gettid);
-    struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = KICK};
+    struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = KVM_KICK};
     if (v->thread == self)
         return;
     if (v->thread)
@@ -77,7 +78,7 @@ static void kick(struct cpu *c)
     pid_t tid = __atomic_load_n(&v->tid, __ATOMIC_SEQ_CST);
     __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     if (tid)
-        syscall(SYS_tgkill, getpid(), tid, KICK);
+        syscall(SYS_tgkill, getpid(), tid, KVM_KICK);
 }
 
 /* --- events ----------------------------------------------------------------------------------- */
@@ -97,6 +98,17 @@ static bool apic_pending(const struct cpu *c)
     return c->apic.pending && c->apic.pending(c->apic.apic);
 }
 
+/* While the kernel has the interrupt controllers, CPUs wait there, and all but NMIs of the board
+ * reaches them there. */
+static bool attend_live(struct kvm_vcpu *v)
+{
+    struct cpu *c = v->c;
+    if (cpu_requests(c) & REQ_NMI)
+        c->s.nmi_pending = 1;
+    drop(c, REQ_INTR | REQ_DB);
+    return true;
+}
+
 /* INIT, start-up IPIs and traps that wait are our own CPU's. False: the CPU does not run. */
 static bool attend(struct kvm_vcpu *v, enum engine_exit *why)
 {
@@ -106,6 +118,8 @@ static bool attend(struct kvm_vcpu *v, enum engine_exit *why)
         *why = ENGINE_REQUEST;
         return false;
     }
+    if (v->vm->live)
+        return attend_live(v);
     bool ipi = (cpu_requests(c) & (REQ_INIT | REQ_SIPI)) || c->s.init_pending || c->s.sipi_pending;
     if (ipi || (!v->loaded && (c->s.pending_db || c->s.stepping))) {
         kvm_store(v);
@@ -125,14 +139,19 @@ static bool attend(struct kvm_vcpu *v, enum engine_exit *why)
     return false;
 }
 
+static void inject_nmi(struct kvm_vcpu *v)
+{
+    struct cpu *c = v->c;
+    v->gave_nmi = c->s.nmi_pending && kvm_call(v->fd, KVM_NMI, NULL) >= 0;
+    if (v->gave_nmi)
+        c->s.nmi_pending = 0;
+    drop(c, REQ_NMI);
+}
+
 /* Hands over what interrupts now, or asks to be told when it may. */
 static void inject(struct kvm_vcpu *v)
 {
     struct cpu *c = v->c;
-    v->gave_vector = -1;
-    v->gave_nmi = c->s.nmi_pending && kvm_call(v->fd, KVM_NMI, NULL) >= 0;
-    if (v->gave_nmi)
-        c->s.nmi_pending = 0;
     if (v->ready && apic_pending(c)) {
         int vector = c->apic.ack(c->apic.apic);
         struct kvm_interrupt i = {.irq = (uint32_t)vector};
@@ -143,7 +162,7 @@ static void inject(struct kvm_vcpu *v)
             v->gave_vector = vector;
         }
     }
-    drop(c, REQ_INTR | REQ_DB | REQ_NMI);
+    drop(c, REQ_INTR | REQ_DB);
     v->run->request_interrupt_window = apic_pending(c);
 }
 
@@ -174,6 +193,8 @@ static void take_back(struct kvm_vcpu *v)
         return;
     }
     v->loaded = false;
+    if (v->vm->live)
+        kvm_chips_out(v->vm);
     if (v->gave_nmi) {
         v->c->s.nmi_pending = 1;
         cpu_request(v->c, REQ_NMI);
@@ -265,18 +286,27 @@ static enum engine_exit enter(struct kvm_vcpu *v)
         timer_arm(v, v->slice);
         v->slice = 0;
     }
-    inject(v);
-    give_tpr(v);
+    inject_nmi(v);
+    v->gave_vector = -1;
+    run->request_interrupt_window = 0;
+    if (!v->vm->live) {
+        inject(v);
+        give_tpr(v);
+    }
     v->vm->stats.runs++;
     cpu_unlock(v->c);
+    v->unfinished = false;
     int r = ioctl(v->fd, KVM_RUN, 0), error = errno;
+    v->exited = r >= 0;
     cpu_lock(v->c);
     kvm_drain(v->vm);
-    v->unfinished = false;
+    bool seen = !v->exited; /* who took the state back meanwhile has dealt with it */
+    v->exited = false;
     v->c->stop.passing = false; /* it has left that place */
     v->if_flag = run->if_flag;
     v->ready = run->ready_for_interrupt_injection;
-    take_tpr(v);
+    if (!v->vm->chips)
+        take_tpr(v);
     bool mine = v->vm->emulates && beyond(run->s.regs.sregs.efer, run->s.regs.sregs.tr.selector);
     if (r < 0 && (error == EINTR || error == EAGAIN)) {
         if (mine)
@@ -287,6 +317,8 @@ static enum engine_exit enter(struct kvm_vcpu *v)
         LOG(v->c->log, HOST, "cpu%u: KVM_RUN: %s", v->c->index, strerror(error));
         return take_over(v, "can't run");
     }
+    if (seen)
+        return ENGINE_BUDGET;
     kvm_exit_count(v);
     enum engine_exit why = kvm_exit_device(v) ? ENGINE_BUDGET : other_exit(v);
     if (mine)
@@ -338,12 +370,24 @@ static bool own_mode(struct kvm_vcpu *v)
     return true;
 }
 
+/* Into the kernel: with its interrupt controllers, all CPUs at once. */
+static bool load(struct kvm_vcpu *v, struct err *e)
+{
+    struct kvm_vm *k = v->vm;
+    if (!k->chips)
+        return v->loaded || kvm_load(v, e);
+    if (k->live)
+        return true;
+    share_still(v->c);
+    return kvm_chips_in(k, e);
+}
+
 /* False: our own CPU has to go on. */
 static bool prepare(struct kvm_vcpu *v)
 {
     struct err e;
     bool ok = !v->vm->remapped || kvm_map(v->vm, &e);
-    if (ok && (v->loaded || kvm_load(v, &e)))
+    if (ok && load(v, &e))
         return true;
     LOG(v->c->log, KVM, "cpu%u: %s: ishi's own CPU runs it", v->c->index, e.text);
     v->refused_mode = mode_of(&v->c->s);
@@ -373,6 +417,8 @@ static enum engine_exit loop(struct kvm_vcpu *v, uint64_t budget)
         }
         if (v->own)
             return run_own(v, budget);
+        if (v->vm->chips && !v->vm->live && !kvm_chips_ready(v->vm))
+            return kvm_step(v, min_u64(budget, OTHERS));
         if (!prepare(v))
             return kvm_step(v, budget);
         why = enter(v);
@@ -463,6 +509,7 @@ static bool keep_msrs(const struct kvm_vm *k, struct err *e)
 {
     uint8_t all = 0xff;
     const uint32_t both = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
+    uint8_t first = 1;
     struct kvm_msr_filter f = {
         .flags = KVM_MSR_FILTER_DEFAULT_DENY,
         .ranges = {{.flags = KVM_MSR_FILTER_READ, .base = 0x10, .nmsrs = 1, .bitmap = &all},
@@ -470,6 +517,12 @@ static bool keep_msrs(const struct kvm_vm *k, struct err *e)
                    {.flags = both, .base = 0xc0000080, .nmsrs = 5, .bitmap = &all},
                    {.flags = both, .base = 0xc0000100, .nmsrs = 4, .bitmap = &all}},
     };
+    if (k->chips) { /* the local APIC's: IA32_APIC_BASE, IA32_TSC_DEADLINE */
+        f.ranges[4] = (struct kvm_msr_filter_range){
+            .flags = both, .base = 0x1b, .nmsrs = 1, .bitmap = &first};
+        f.ranges[5] = (struct kvm_msr_filter_range){
+            .flags = both, .base = 0x6e0, .nmsrs = 1, .bitmap = &first};
+    }
     if (k->emulates) /* own_mode() wants to know */
         f.ranges[2] = (struct kvm_msr_filter_range){
             .flags = both, .base = 0xc0000081, .nmsrs = 4, .bitmap = &all};
@@ -508,9 +561,9 @@ static bool open_vm(struct kvm_vm *k, struct err *e)
     k->fd = ioctl(k->dev, KVM_CREATE_VM, 0);
     if (k->fd < 0)
         return err_set(e, ERR_UNSUPPORTED, "KVM makes no machine: %s", strerror(errno));
-    if (!needs(k, e) || !keep_msrs(k, e))
-        return false;
     k->emulates = kvm_emulates();
+    if (!needs(k, e) || !kvm_chips_make(k, e) || !keep_msrs(k, e))
+        return false;
     k->sregs2 = capable(k, KVM_CAP_SREGS2);
     int ring = ioctl(k->fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
     k->ring_page = ring > 0 ? (unsigned)ring : 0;
@@ -524,6 +577,8 @@ static bool open_vm(struct kvm_vm *k, struct err *e)
 
 static void free_vm(struct kvm_vm *k)
 {
+    if (k->live)
+        k->chips->input = NULL;
     for (unsigned i = 0; i < k->count; i++) {
         struct kvm_vcpu *v = &k->vcpu[i];
         if (v->thread)
@@ -545,10 +600,11 @@ static void free_vm(struct kvm_vm *k)
 
 static bool build(struct kvm_vm *k, struct cpu **cpus, struct err *e)
 {
+    for (unsigned i = 0; i < k->count; i++)
+        k->vcpu[i] = (struct kvm_vcpu){.vm = k, .c = cpus[i], .fd = -1};
     if (!open_vm(k, e))
         return false;
     for (unsigned i = 0; i < k->count; i++) {
-        k->vcpu[i] = (struct kvm_vcpu){.vm = k, .c = cpus[i], .fd = -1};
         if (!new_vcpu(&k->vcpu[i], e))
             return false;
     }
@@ -562,14 +618,12 @@ static bool join(struct cpu **cpus, unsigned n, struct err *e)
     struct sigaction kick = {.sa_sigaction = on_kick, .sa_flags = SA_SIGINFO | SA_RESTART};
     *k = (struct kvm_vm){.dev = -1, .fd = -1, .count = n, .bus = b, .log = cpus[0]->log};
     k->vcpu = xcalloc(n, sizeof *k->vcpu);
-    for (unsigned i = 0; i < n; i++)
-        k->vcpu[i].fd = -1;
     if (!build(k, cpus, e)) {
         free_vm(k);
         return false;
     }
     sigemptyset(&kick.sa_mask);
-    sigaction(KICK, &kick, NULL);
+    sigaction(KVM_KICK, &kick, NULL);
     soft_join(cpus, n);
     k->soft = (struct kvm_hooks){b->remap, b->code_write, b->opaque};
     b->remap = remapped;

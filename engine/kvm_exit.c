@@ -86,6 +86,17 @@ static void memory(struct kvm_vcpu *v)
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_EFER         0xc0000080u
 
+/* The kernel answers CPUID by it: a local APIC that is off is not there. */
+static void tell_apic_base(struct kvm_vcpu *v)
+{
+    const struct cpu *c = v->c;
+    struct kvm_sregs s = {0};
+    if (kvm_call(v->fd, KVM_GET_SREGS, &s) < 0)
+        return;
+    s.apic_base = c->apic.base(c->apic.apic) & ~(uint64_t)APIC_BASE_X2;
+    kvm_call(v->fd, KVM_SET_SREGS, &s);
+}
+
 static void msr(struct kvm_vcpu *v, bool write)
 {
     struct kvm_run *run = v->run;
@@ -103,6 +114,8 @@ static void msr(struct kvm_vcpu *v, bool write)
         ok = cpu_msr_write(v->c, n, run->msr.data);
         if (n == MSR_TSC)
             kvm_load_tsc(v);
+        if (n == MSR_APIC_BASE && ok)
+            tell_apic_base(v);
     }
     run->msr.error = !ok;
     if (!ok)

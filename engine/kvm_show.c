@@ -69,6 +69,10 @@ void kvm_show(struct cpu *c, char *buf, size_t size)
 {
     const struct kvm_stats *s = &c->vcpu->vm->stats;
     struct text t = {buf, size, 0};
+    if (c->vcpu->vm->chips)
+        say(&t, "interrupt controllers: %s; they went there %llu times\n",
+            c->vcpu->vm->live ? "the kernel's" : "the kernel's, but ishi's just now",
+            (unsigned long long)s->chips_in);
     say(&t, "entries %llu, states loaded %llu, stored %llu\nexits by reason:\n",
         (unsigned long long)s->runs, (unsigned long long)s->loads, (unsigned long long)s->stores);
     for (unsigned i = 0; i < KVM_EXITS; i++)

@@ -80,6 +80,7 @@ void kvm_sregs_from(const struct cpu *c, struct kvm_sregs2 *r)
 {
     const struct cpu_state *s = &c->s;
     uint64_t apic = c->apic.base ? c->apic.base(c->apic.apic) : 0;
+    bool kernels = c->vcpu && c->vcpu->vm->chips;
     *r = (struct kvm_sregs2){.cs = seg_from(&s->seg[SEG_CS]),
                              .ds = seg_from(&s->seg[SEG_DS]),
                              .es = seg_from(&s->seg[SEG_ES]),
@@ -96,8 +97,8 @@ void kvm_sregs_from(const struct cpu *c, struct kvm_sregs2 *r)
                              .cr4 = s->cr4,
                              .cr8 = c->apic.tpr ? c->apic.tpr(c->apic.apic) >> 4 : 0,
                              .efer = s->efer,
-                             /* the kernel has no APIC to switch to x2APIC mode */
-                             .apic_base = apic & ~(uint64_t)0x400};
+                             /* without an APIC the kernel does not switch to x2APIC mode */
+                             .apic_base = kernels ? apic : apic & ~(uint64_t)APIC_BASE_X2};
     if ((s->cr0 & CR0_PG) && (s->cr4 & CR4_PAE) && !(s->efer & EFER_LMA)) {
         r->flags = KVM_SREGS2_FLAGS_PDPTRS_VALID;
         memcpy(r->pdptrs, s->pdpte, sizeof s->pdpte);

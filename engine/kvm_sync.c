@@ -190,8 +190,12 @@ static void deliver_begun(struct kvm_vcpu *v, const struct kvm_vcpu_events *e)
     }
 }
 
-static void finish(struct kvm_vcpu *v)
+void kvm_finish(struct kvm_vcpu *v)
 {
+    if (v->exited && kvm_exit_device(v)) {
+        kvm_exit_count(v);
+        v->exited = false;
+    }
     while (v->unfinished) {
         v->run->immediate_exit = 1;
         v->unfinished = false;
@@ -207,9 +211,13 @@ void kvm_store(struct kvm_vcpu *v)
     struct kvm_regs regs;
     struct kvm_debugregs debug;
     struct kvm_vcpu_events events;
+    if (v->vm->live) {
+        kvm_chips_out(v->vm);
+        return;
+    }
     if (!v->loaded)
         return;
-    finish(v);
+    kvm_finish(v);
     /* events first: reading them makes the kernel settle CR2 and DR6 */
     CHECK(kvm_call(v->fd, KVM_GET_VCPU_EVENTS, &events) >= 0);
     CHECK(kvm_call(v->fd, KVM_GET_REGS, &regs) >= 0);

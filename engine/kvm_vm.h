@@ -7,6 +7,7 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "dev/chips.h"
 #include "engine/engine.h"
 
 #define KVM_SLOTS      64
@@ -14,7 +15,8 @@
 #define KVM_PLACES     64 /* ports and pages of device memory that are counted each */
 #define KVM_REFUSALS   32 /* instructions that the kernel refused, by address */
 #define KVM_XSAVE_SIZE 4096
-#define KVM_ZONES      8 /* of device memory whose writes the kernel collects */
+#define KVM_KICK       SIGRTMIN /* ends KVM_RUN at the end of a run */
+#define KVM_ZONES      8        /* of device memory whose writes the kernel collects */
 
 struct kvm_slot {
     uint64_t paddr, size; /* size 0: free */
@@ -40,6 +42,7 @@ struct kvm_stats {
     struct kvm_place port[KVM_PLACES], page[KVM_PLACES], msr[KVM_PLACES];
     struct kvm_refusal refusal[KVM_REFUSALS];
     uint64_t runs, loads, stores; /* KVM_RUN; whole states given to the kernel and taken back */
+    uint64_t chips_in;            /* the kernel got the interrupt controllers */
     uint64_t posted;              /* writes to device memory that the kernel collected */
     uint64_t stepped;             /* instructions that our own CPU ran instead */
 };
@@ -66,6 +69,9 @@ struct kvm_vm {
     bool sregs2;        /* KVM_CAP_SREGS2 */
     bool emulates;      /* kvm_emulates() */
     bool debugs;        /* KVM_CAP_SET_GUEST_DEBUG */
+    /* Interrupt controllers of the kernel's: kvm_chips.c. */
+    struct irq_chips *chips; /* the board's; NULL: the kernel has none of its own */
+    bool live;               /* the kernel's are the true ones */
     struct kvm_stats stats;
 };
 
@@ -78,6 +84,7 @@ struct kvm_vcpu {
     bool told;       /* the kernel has the CPUID answers */
     bool loaded;     /* the state is the kernel's; c->s is old but for icount and activity */
     bool unfinished; /* the last exit's instruction ends with the next KVM_RUN */
+    bool exited;     /* KVM_RUN came back with an exit that nobody has looked at */
     bool ready;      /* an interrupt can be injected now */
     bool if_flag;
     bool gave_nmi; /* before the last KVM_RUN; and the vector, or -1 */
@@ -108,9 +115,30 @@ unsigned kvm_msrs_from(const struct cpu *c, struct kvm_msr_entry *e); /* returns
 void kvm_msrs_to(struct cpu *c, const struct kvm_msr_entry *e, unsigned n);
 void kvm_events_from(const struct cpu *c, struct kvm_vcpu_events *e);
 
-/* kvm_sync.c: the whole state, to the kernel and back. Both leave `loaded` true and false. */
+/* kvm_irqchip.c: the same for interrupt controllers. `slave`: the second of the pair. */
+void kvm_pic_from(const struct i8259_chip *c, bool slave, struct kvm_pic_state *k);
+void kvm_pic_to(struct i8259_chip *c, bool slave, const struct kvm_pic_state *k);
+void kvm_ioapic_from(const struct ioapic_state *s, struct kvm_ioapic_state *k);
+void kvm_ioapic_to(struct ioapic_state *s, const struct kvm_ioapic_state *k);
+/* `base` and `deadline`: the MSRs, which are no part of the structure. Reads the clock. */
+void kvm_lapic_from(const struct lapic *l, struct kvm_lapic_state *k);
+void kvm_lapic_to(struct lapic *l, uint64_t base, uint64_t deadline,
+                  const struct kvm_lapic_state *k);
+
+/* kvm_chips.c: before CPUs are made: the kernel's interrupt controllers, where they are wanted. */
+bool kvm_chips_make(struct kvm_vm *k, struct err *e);
+/* No CPU has anything to do first that the kernel can't. */
+bool kvm_chips_ready(const struct kvm_vm *k);
+/* All CPUs and controllers into the kernel, in stillness (cpu/share.h), and back. */
+bool kvm_chips_in(struct kvm_vm *k, struct err *e);
+void kvm_chips_out(struct kvm_vm *k);
+
+/* kvm_sync.c: the whole state, to the kernel and back. Both leave `loaded` true and false. With
+ * controllers in the kernel, kvm_store() takes all CPUs' back. */
 bool kvm_load(struct kvm_vcpu *v, struct err *e);
 void kvm_store(struct kvm_vcpu *v);
+/* Does what the last exit asked for, and lets its instruction end. */
+void kvm_finish(struct kvm_vcpu *v);
 /* The system registers alone, into c->s; the kernel keeps its state. */
 void kvm_peek_sregs(struct kvm_vcpu *v);
 /* Gives the kernel the time-stamp counter's value anew. */

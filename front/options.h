@@ -27,6 +27,7 @@ struct options {
     const char *screenshot;
     enum clock_mode clock;
     bool parallel, turns; /* asked for; neither: as it suits */
+    enum chips_wish irqchip;
     enum boot_linux_entry entry;
     uint32_t log_mask;
     const char *log_file;

@@ -222,6 +222,7 @@ bool setup_open(struct setup *s, struct err *e)
     struct machine_config *c = &s->config;
     bool kernel;
     *c = (struct machine_config){.engine = o->engine,
+                                 .irqchip = o->irqchip,
                                  .ram_size = o->mem,
                                  .cpus = o->cpus,
                                  .cpu_model = o->cpu,

@@ -4,6 +4,7 @@
 
 #include "boot/firmware.h"
 #include "dev/acpi_pm.h"
+#include "dev/chips.h"
 #include "dev/debug_ports.h"
 #include "dev/fw_cfg.h"
 #include "dev/hpet.h"
@@ -64,6 +65,7 @@ struct pc {
     struct ioapic ioapic;
     struct apic_bus apic_bus;
     struct lapic lapic[CPU_MAX];
+    struct irq_chips chips; /* those above, for an engine to take over */
     struct hpet hpet;
     struct fw_cfg fw_cfg;
     struct debug_ports debug;

@@ -247,6 +247,7 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
         cpu_init(c, i, cfg->cpus, pc_bus(m->pc), &m->clock, &m->rng, &m->cfg.log, &model->features);
         c->coverage = cfg->coverage;
         c->parallel = cfg->threads;
+        c->chips = pc_chips(m->pc);
         m->cpu[i] = c;
         snprintf(m->names[i], sizeof m->names[i], "cpu%u", i);
         add_state(m, m->names[i], &cpu_state_table, &c->s);
@@ -559,6 +560,8 @@ bool machine_set_engine(struct machine *m, const struct engine *x, struct err *e
 
 struct pc *machine_pc(struct machine *m)
 {
+    for (unsigned i = 0; i < m->cfg.cpus; i++) /* its interrupt controllers may be the engine's */
+        synced(m, i);
     return m->pc;
 }
 

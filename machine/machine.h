@@ -14,6 +14,7 @@
 #include "backend/display.h"
 #include "boot/boot.h"
 #include "cpu/cpu.h"
+#include "dev/chips.h"
 #include "engine/engine.h"
 #include "machine/parallel.h"
 
@@ -42,6 +43,7 @@ struct machine_config {
     unsigned cpus;               /* 1..CPU_MAX */
     const char *cpu_model;       /* NULL: the default */
     enum clock_mode clock;
+    enum chips_wish irqchip; /* on an engine that has interrupt controllers of its own */
     /* For CPUs that run side by side, on CLOCK_HOST; NULL: they take turns. */
     const struct threads *threads;
     struct outside outside;

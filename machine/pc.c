@@ -25,16 +25,21 @@ static void wire_set(void *opaque, unsigned n, bool level)
     struct pc *p = w->pc;
     uint8_t *sources = &p->input_sources[w->input], bit = (uint8_t)(1u << w->share);
     *sources = level ? *sources | bit : *sources & (uint8_t)~bit;
-    i8259_set(&p->pic, w->input, *sources != 0);
+    chips_pic(&p->chips, w->input, *sources != 0);
     if (w->pin != NO_PIN)
-        ioapic_set(&p->ioapic, w->pin, (*sources & ~ROUTED) != 0);
+        chips_ioapic(&p->chips, w->pin, (*sources & ~ROUTED) != 0);
 }
 
 static void pirq_set(void *opaque, unsigned n, bool level)
 {
     struct pc *p = opaque;
     piix3_pirq(&p->isa_bridge, n, level);
-    ioapic_set(&p->ioapic, PIRQ_PIN + n, level);
+    chips_ioapic(&p->chips, PIRQ_PIN + n, level);
+}
+
+static void pin_set(void *opaque, unsigned pin, bool level)
+{
+    chips_ioapic(&((struct pc *)opaque)->chips, pin, level);
 }
 
 /* The interval timer's output is cut off while the HPET stands in for it. */
@@ -268,7 +273,7 @@ static void init_hpet(struct pc *p)
 {
     struct hpet_wires w = {.routes = 0xf00000}; /* pins 20 to 23, which nobody else has */
     for (unsigned i = 0; i < HPET_PINS && i < PINS; i++)
-        w.pin[i] = (struct irq){ioapic_set, &p->ioapic, i};
+        w.pin[i] = (struct irq){pin_set, p, i};
     w.legacy[0] = line(p, 0);
     w.legacy[1] = second_line(p, 8);
     w.legacy_on = (struct irq){legacy_set, p, 0};
@@ -282,6 +287,11 @@ static void init_chips(struct pc *p)
     struct clock *clock = p->clock;
     const struct irq ide_irq[2] = {line(p, 14), line(p, 15)};
 
+    p->chips = (struct irq_chips){.pic = &p->pic,
+                                  .ioapic = &p->ioapic,
+                                  .pit = &p->pit,
+                                  .apics = &p->apic_bus,
+                                  .wish = cfg->irqchip};
     i8259_init(&p->pic, log, (struct irq){on_pic, p, 0});
     ioapic_init(&p->ioapic, p->boot.ioapic_id, &p->apic_bus, log);
     i8254_init(&p->pit, clock, log, (struct irq){pit_set, p, 0});
@@ -595,6 +605,11 @@ void pc_enter(struct cpu *c, const struct boot_entry *entry)
 }
 
 /* --- for the monitor -------------------------------------------------------------------------- */
+
+struct irq_chips *pc_chips(struct pc *p)
+{
+    return &p->chips;
+}
 
 struct bus *pc_bus(struct pc *p)
 {

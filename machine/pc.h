@@ -39,6 +39,8 @@ void pc_show_lapic(struct pc *p, unsigned cpu, char *buf, size_t size);
 void pc_show_pci(struct pc *p, char *buf, size_t size);
 void pc_show_irq(struct pc *p, char *buf, size_t size);
 
+/* For an engine to take over. */
+struct irq_chips *pc_chips(struct pc *p);
 struct bus *pc_bus(struct pc *p);
 const struct display_source *pc_display(struct pc *p);
 unsigned pc_state_count(const struct pc *p);

@@ -3,7 +3,7 @@
  * 11, 6.7, 6.8).
  *
  * kind: check32
- * args: --cpus 3
+ * args: --cpus 3 --irqchip ishi
  * qemu: -smp 3
  */
 #include "lib/ap.h"

@@ -26,9 +26,10 @@ def guest():
 
 
 @needs_kvm
-def test_switch_under_load(ishi, guest):
-    """A hundred changes of engine while the guest writes memory and waits for timers."""
-    m = ishi("--engine", "kvm", "--mem", "64M", "--append", "go", guest, timeout=120)
+@pytest.mark.parametrize("irqchip", ["ishi", "kernel"])
+def test_switch_under_load(ishi, guest, irqchip):
+    """A hundred changes of engine while the guest writes memory and waits for timers, whoever has the controllers."""
+    m = ishi("--engine", "kvm", "--irqchip", irqchip, "--mem", "64M", "--append", "go", guest, timeout=120)
     m.expect("begin")
     m.send("\x01c")
     m.expect(PROMPT)
@@ -185,6 +186,24 @@ def test_exits_in_the_log(guest):
     assert re.search(r"^exit: cpu0: OUT to port 20 of 11, 1 bytes, 1 times$", done.stdout, re.M)
     assert re.search(r"^kvm:   port +3f8 +\d+$", done.stdout, re.M)
     assert re.search(r"^kvm:   memory page +fee00000 +\d+$", done.stdout, re.M)
+
+
+@needs_kvm
+@pytest.mark.parametrize("irqchip", ["ishi", "kernel"])
+def test_irqchip(guest, irqchip):
+    """With the kernel's interrupt controllers no access to them leaves the kernel; the guest sees no difference."""
+    done = subprocess.run([ISHI, "--engine", "kvm", "--irqchip", irqchip, "--mem", "64M", "--log", "kvm", guest],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    assert done.returncode == 11 and "nothing was disturbed" in done.stdout, done.stdout
+    assert ("interrupt controllers: the kernel's" in done.stdout) == (irqchip == "kernel")
+    assert (re.search(r"port +(20|21|a0|a1) |page +fee00000", done.stdout) is None) == (irqchip == "kernel"), done.stdout
+
+
+@needs_kvm
+def test_irqchip_wants_threads(guest):
+    done = subprocess.run([ISHI, "--engine", "kvm", "--irqchip", "kernel", "--sched", "turns", "--mem", "64M", guest],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    assert done.returncode == 2 and "need --sched parallel" in done.stdout
 
 
 def test_kvm_and_virtual_clock(guest):

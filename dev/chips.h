@@ -1,0 +1,38 @@
+/* The interrupt controllers of a board as one thing that an engine may take over: a kernel that
+ * runs the CPUs can have controllers of its own.
+ *
+ * While it has them, the states here are old, but for the levels of the inputs; those the board
+ * hands on by `input`. Whoever took them puts the states right again before it gives them back. */
+#ifndef ISHI_DEV_CHIPS_H
+#define ISHI_DEV_CHIPS_H
+
+#include "dev/i8254.h"
+#include "dev/i8259.h"
+#include "dev/ioapic.h"
+#include "dev/lapic.h"
+
+/* Who has them while an engine can choose. */
+enum chips_wish {
+    CHIPS_AUTO,   /* the kernel, where that is known to be a gain */
+    CHIPS_OURS,   /* never the kernel */
+    CHIPS_KERNEL, /* the kernel, or the engine does not join */
+};
+
+enum chips_input { CHIPS_PIC, CHIPS_IOAPIC };
+
+struct irq_chips {
+    struct i8259 *pic;
+    struct ioapic *ioapic;
+    struct i8254 *pit;
+    struct apic_bus *apics; /* lapic[i] is CPU i's */
+    enum chips_wish wish;
+    /* An input's level changed. NULL: nobody has taken the chips. */
+    void (*input)(void *opaque, enum chips_input to, unsigned n, bool level);
+    void *opaque;
+};
+
+/* Drive an input, 0..15 and 0..23, of whoever has the chips. */
+void chips_pic(struct irq_chips *c, unsigned n, bool level);
+void chips_ioapic(struct irq_chips *c, unsigned pin, bool level);
+
+#endif
