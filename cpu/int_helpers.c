@@ -442,12 +442,15 @@ bool h_aad(struct cpu *c, const struct uop *u)
 
 bool h_bound(struct cpu *c, const struct uop *u)
 {
-    uint64_t low, high, next = (R(R_T0) + u->size) & mask_of(u->asize);
+    uint64_t low, high = 0, next = (R(R_T0) + u->size) & mask_of(u->asize);
     unsigned bits = 8 * u->size;
-    if (!seg_load(c, u->seg, R(R_T0), u->size, &low) || !seg_load(c, u->seg, next, u->size, &high))
-        return false;
     int64_t i = sext(R(u->dst), bits);
-    if (i < sext(low, bits) || i > sext(high, bits))
+    if (!seg_load(c, u->seg, R(R_T0), u->size, &low))
+        return false;
+    bool inside = i >= sext(low, bits); /* if not, processors don't read the upper bound */
+    if (inside && !seg_load(c, u->seg, next, u->size, &high))
+        return false;
+    if (!inside || i > sext(high, bits))
         return cpu_fault(c, EXC_BR, "the index %llx is out of bounds", (uint64_t)i, 0);
     return true;
 }

@@ -75,6 +75,20 @@ static void test_arpl_writes_only_a_change(void **state)
     }
 }
 
+static void test_bound_reads_the_lower_bound_first(void **state)
+{
+    for (unsigned below = 0; below < 2; below++) {
+        struct machine *m = user32("v3");
+        m->c.s.seg[SEG_DS].limit = DATA + 3; /* the upper bound is beyond */
+        cpu_mode_changed(&m->c);
+        poke(m, DATA, 4, 5);
+        REG(m, R_BX) = DATA;
+        REG(m, R_DX) = below ? 4 : 5;
+        assert_int_equal(RUN_CODE(m, 0x62, 0x13), below ? EXC_BR : EXC_GP); /* bound edx, [ebx] */
+        machine_free(m);
+    }
+}
+
 static void test_cache_lines_must_be_mapped(void **state)
 {
     for (unsigned i = 0; i < 6; i++) {
@@ -256,6 +270,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_segment_numbers_ignore_rex),
         cmocka_unit_test(test_arpl_writes_only_a_change),
+        cmocka_unit_test(test_bound_reads_the_lower_bound_first),
         cmocka_unit_test(test_cache_lines_must_be_mapped),
         cmocka_unit_test(test_later_models_keep_no_fpu_selectors),
         cmocka_unit_test(test_rep_of_nothing_truncates),
