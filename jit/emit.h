@@ -371,6 +371,11 @@ bool e_loops(const struct emit *e);
 /* Guest registers that u may write, as bits; ~0: any. */
 uint32_t e_writes(const struct uop *u);
 
+/* A load or a read-modify-write and the operation on it as one (emit_fuse.c). False: nothing was
+ * done. */
+bool fuse_load(struct emit *e, const struct uop *u);
+bool fuse_rmw(struct emit *e, const struct uop *u);
+
 /* The flags of CMP or TEST, log2 of whose size is lg. */
 void emit_flags_of(struct emit *e, const struct uop *u, bool test, bool imm, unsigned lg);
 

@@ -98,7 +98,8 @@ static uint8_t take(struct emit *e, struct uses *x, unsigned window, bool second
     return (uint8_t)host;
 }
 
-/* Those that move need two registers, or are none; of the others the distance may be in memory. */
+/* Those that move need two registers, or are none: to load slots in front of the loop would cost
+ * more than they save in a short one. Those that stay may be in memory. */
 static void plan_pins(struct emit *e, struct uses *x)
 {
     for (unsigned n = 0; n < e->windows; n++) {

@@ -222,6 +222,8 @@ bool emit_load(struct emit *e, const struct uop *u)
     unsigned k = (u->op - UOP_LD) / FORM_COUNT, d = e->home[u->dst], to = d == J_NONE ? J_X0 : d;
     if (!inlined(e, u))
         return false;
+    if (fuse_load(e, u))
+        return true;
     before_access(e);
     e_write(e, u->dst);
     struct xmem m = e_read(e, u, kinds[k].size);
@@ -271,6 +273,8 @@ bool emit_load_rmw(struct emit *e, const struct uop *u)
     unsigned to = d == J_NONE ? J_X0 : d;
     if (!inlined(e, u))
         return false;
+    if (fuse_rmw(e, u))
+        return true;
     before_access(e);
     e_write(e, u->dst);
     struct xmem m = e_write_to(e, u, size);

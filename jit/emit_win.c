@@ -413,11 +413,18 @@ static void first_byte(struct emit *e, const struct window *w, unsigned to, stru
         x_mov_rr(&e->a, 8, to, m.base);
 }
 
+/* May the slow path do the access of u alone, and go on behind it? Not if the instruction's operand
+ * is to be where the slow path has put it. */
+static bool by_itself(const struct uop *u)
+{
+    return !among(u->op, UOP_LDV4_B64, UOP_STV4_B64) && !among(u->op, UOP_LDW8_B64, UOP_STW8);
+}
+
 /* The check of a pinned window whose address moves. */
 static struct xmem same_page(struct emit *e, const struct uop *u, const struct window *w,
                              const struct access *a)
 {
-    bool alone = w->first == w->last && !(u->op >= UOP_LDV4_B64 && u->op < UOP_STV4_B64);
+    bool alone = w->first == w->last && by_itself(u);
     struct stub *s = e_stub(e, alone ? STUB_ACCESS : STUB_WIDE, u);
     s->which = (uint8_t)(w - e->window);
     s->pinned = true;

@@ -256,7 +256,7 @@ static void make_loop(struct code *k)
 static void test_loops(void **state)
 {
     static const uint32_t places[] = {0x8000, 0x8fc0, 0xa800, 0xafe0, RAM_SIZE - 0x100, 0x2001};
-    struct pc *interp = build(), *jit = build();
+    struct pc *interp = pc_new_all(&engine_interp), *jit = pc_new_all(&engine_jit);
     struct cpu *a = &interp->cpu, *b = &jit->cpu;
     struct err e = {0};
     struct rng r;
@@ -288,8 +288,8 @@ static void test_loops(void **state)
         compare(interp, jit, &r, ram, i);
     }
     free(ram);
-    scrap(interp, &engine_interp);
-    scrap(jit, &engine_jit);
+    pc_free(interp);
+    pc_free(jit);
 }
 
 /* Flags that generated code saved, then read by conditions that were chosen for a subtraction. */
