@@ -51,7 +51,7 @@ struct lift {
     uint8_t insn_index;
     bool ends;       /* set by a lifter: the block ends after this instruction */
     bool parallel;   /* locked accesses are to be atomic: locked.h */
-    bool turns;      /* CPUs take turns: h_exchanged() is told of XCHG */
+    bool turns;      /* CPUs take turns: h_exchanged() is told of every XCHG */
     bool rests;      /* set by a lifter: the block ends after this instruction, and is linked on */
     bool overflow;   /* no room left: the instruction does not join this block */
     struct uop *out; /* where uops are appended */

@@ -281,22 +281,30 @@ void lift_movbe(struct lift *l)
 
 /* Exchanges. */
 
+static struct uop *tell_exchanged(struct lift *l, unsigned old, unsigned b, unsigned size)
+{
+    struct uop *u = lift_call_quiet(l, h_exchanged, 0, false);
+    u->a = (uint8_t)old;
+    u->b = (uint8_t)b;
+    u->size = (uint8_t)size;
+    return u;
+}
+
 void lift_xchg(struct lift *l)
 {
     const struct isa_opnd *a = &l->in->op[0];
     unsigned rb = lift_get(l, 1), t;
     if (memory(a) && lift_is_locked(l, true)) {
-        lift_put(l, 1, lift_locked(l, LOCKED_XCHG, rb, a->size));
+        t = lift_locked(l, LOCKED_XCHG, rb, a->size);
+        tell_exchanged(l, t, rb, a->size)->imm = 1;
+        lift_put(l, 1, t);
         return;
     }
     if (memory(a)) {
         t = lift_load_rmw(l, a->size);
         lift_store_rmw(l, rb, a->size);
         if (l->turns) {
-            struct uop *u = lift_call_quiet(l, h_exchanged, 0, false);
-            u->a = (uint8_t)t;
-            u->b = (uint8_t)rb;
-            u->size = a->size;
+            tell_exchanged(l, t, rb, a->size);
             l->rests = true;
         }
         lift_put(l, 1, t);

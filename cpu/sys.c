@@ -325,25 +325,37 @@ bool h_mwait(struct cpu *c, const struct uop *u)
 
 /* CPUs side by side: so many PAUSEs wait for a CPU that runs; then one that has no processor of the
  * host may be what this one waits for. */
-#define PAUSES 64
+#define PAUSES 32
+
+static void spin(struct cpu *c)
+{
+    if (!c->share || ++c->pauses % PAUSES == 0)
+        cpu_request(c, REQ_YIELD);
+}
 
 /* In turns, a lock that a CPU frees for a moment only, as SeaBIOS does while it starts the others,
  * is never seen free by them unless a PAUSE ends its turn. */
 bool h_pause(struct cpu *c, const struct uop *u)
 {
-    if (c->count > 1 && (!c->share || ++c->pauses % PAUSES == 0))
-        cpu_request(c, REQ_YIELD);
+    if (c->count > 1)
+        spin(c);
     return true;
 }
 
 /* Behind XCHG of r[b] with memory, which held r[a]: how simple locks are taken. One that gets back
- * what it wrote has found the lock taken, and can only wait. And an old turn ends here rather than
- * where a lock is free for a moment: what a kernel does quickly between two locks, all other CPUs'
- * turns would else come between. */
+ * what it wrote has found the lock taken, and can only wait, as with PAUSE. And an old turn ends
+ * here rather than where a lock is free for a moment: what a kernel does quickly between two locks,
+ * all other CPUs' turns would else come between. With imm, only the former need be told. */
 bool h_exchanged(struct cpu *c, const struct uop *u)
 {
     uint64_t mask = ~0ull >> (64 - 8 * u->size), old = c->s.r[u->a] & mask;
-    if (old && old == (c->s.r[u->b] & mask))
+    bool failed = old && old == (c->s.r[u->b] & mask);
+    if (c->share) {
+        if (failed)
+            spin(c);
+        return true;
+    }
+    if (failed)
         c->lock_failed = true;
     if (c->lock_failed || c->s.icount + u->insn >= c->turn_end)
         cpu_request(c, REQ_YIELD);

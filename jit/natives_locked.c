@@ -6,6 +6,7 @@
  *
  * J_X0 is the host address, J_X1 the operand and then the old value. The guest's RAX waits in
  * memory where CMPXCHG wants that register. */
+#include "cpu/helpers.h"
 #include "cpu/locked.h"
 #include "jit/emit.h"
 
@@ -121,10 +122,35 @@ static bool locked(struct emit *e, const struct uop *u)
     return true;
 }
 
+/* XCHG that gives back what it wrote, and that isn't 0, is told. */
+static bool exchanged(struct emit *e, const struct uop *u)
+{
+    if (!u->imm)
+        return false;
+    unsigned size = u->size < 4 ? 4 : u->size;
+    e_clobber(e);
+    struct stub *s = e_stub(e, STUB_HELP, u);
+    e_get(e, J_X0, u->b);
+    e_get(e, J_X1, u->a);
+    if (u->size < 4) {
+        x_movzx(&e->a, u->size, J_X0, J_X0);
+        x_movzx(&e->a, u->size, J_X1, J_X1);
+    }
+    x_alu_rr(&e->a, XA_CMP, size, J_X0, J_X1);
+    uint32_t other = x_jcc(&e->a, XC_NZ, e->a.at);
+    x_test_rr(&e->a, size, J_X1, J_X1);
+    e_stub_jcc(e, s, XC_NZ);
+    if (!e->a.full)
+        x_patch(e->a.base, other, e->a.at);
+    s->back = e->a.at;
+    return true;
+}
+
 static bool fence(struct emit *e, const struct uop *u)
 {
     x_bytes(&e->a, (const uint8_t[]){0x0f, 0xae, 0xf0}, 3);
     return true;
 }
 
-const struct jit_native jit_natives_locked[] = {{h_locked, locked}, {q_fence, fence}, {NULL, NULL}};
+const struct jit_native jit_natives_locked[] = {
+    {h_locked, locked}, {q_fence, fence}, {h_exchanged, exchanged}, {NULL, NULL}};

@@ -176,7 +176,30 @@ static void test_pause(void **state)
     assert_int_equal(p->cpu.s.icount, 1001);
     p->cpu.share = &others;
     assert_int_equal(soft_run(&p->cpu, 1000), ENGINE_YIELD);
-    assert_in_range(p->cpu.s.icount, 1001 + 2 * 32, 1001 + 2 * 256);
+    assert_in_range(p->cpu.s.icount, 1001 + 2 * 8, 1001 + 2 * 256);
+    p->cpu.share = NULL;
+    pc_free(p);
+}
+
+/* So does XCHG that finds a lock taken, in vain. */
+static void test_spin_by_xchg(void **state)
+{
+    static const struct share others = {nothing, nothing, nothing, nothing, nobody, NULL};
+    START(FLAT64, 0xbb, 0x00, 0x50, 0, 0, /* mov ebx, 5000h */
+          0xb0, 0x01,                     /* mov al, 1 */
+          0x86, 0x03,                     /* xchg [rbx], al */
+          0x84, 0xc0,                     /* test al, al */
+          0x75, 0xf8,                     /* jnz to mov al */
+          0xc6, 0x03, 0x00,               /* mov byte [rbx], 0 */
+          0xeb, 0xf3);                    /* jmp to mov al */
+    (void)state;
+    p->cpu.count = 2;
+    p->cpu.parallel = true;
+    p->cpu.share = &others;
+    assert_int_equal(soft_run(&p->cpu, 1000), ENGINE_BUDGET); /* always free */
+    p->cpu.s.rip = 0x1000;
+    p->ram[0x5000] = 1;
+    assert_int_equal(soft_run(&p->cpu, 1000), ENGINE_YIELD);
     p->cpu.share = NULL;
     pc_free(p);
 }
@@ -345,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_crossing),
         cmocka_unit_test(test_turn_ends_at_locks),
         cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_spin_by_xchg),
         cmocka_unit_test(test_strings),
         cmocka_unit_test(test_segmented),
         cmocka_unit_test(test_failed_cmpxchg),

@@ -1,6 +1,7 @@
 /* The bench programs as one static program. Natively it obeys its standard input; as a guest's
  * init, its console. A line `NAME COUNT`, or `run COUNT` and a command with its arguments,
- * separated by tabs, is answered by
+ * separated by tabs, is answered as below; `two NAME COUNT` runs two processes at once, each with a
+ * CPU of its own.
  *
  *     @ready                    or @absent; then a line is awaited, and the work begins
  *     @done SUM MICROSECONDS    CPU time of the program and its children
@@ -64,6 +65,30 @@ static const struct prog *find(const char *name)
     return NULL;
 }
 
+static void stay_on(int cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    sched_setaffinity(0, sizeof set, &set);
+}
+
+/* Two processes at once; 0 if one of them fails. */
+static uint32_t run_two(const struct prog *p, unsigned count)
+{
+    bool good = true;
+    for (int i = 0; i < 2; i++) {
+        if (fork() == 0) {
+            stay_on(i);
+            p->run(count);
+            _exit(0);
+        }
+    }
+    for (int i = 0, status; i < 2; i++)
+        good = wait(&status) > 0 && !status && good;
+    return good;
+}
+
 static void obey(char *line)
 {
     char *argv[32], go[8], answer[64];
@@ -71,6 +96,11 @@ static void obey(char *line)
     for (char *w = strtok(line, "\t"); w && n < 31; w = strtok(NULL, "\t"))
         argv[n++] = w;
     argv[n] = NULL;
+    bool two = n > 2 && !strcmp(argv[0], "two");
+    if (two) {
+        argv[0] = argv[1];
+        argv[1] = argv[2];
+    }
     if (n < 2)
         return;
     unsigned count = (unsigned)strtoul(argv[1], NULL, 10);
@@ -85,7 +115,7 @@ static void obey(char *line)
     say("@ready\n");
     read_line(go, sizeof go);
     uint64_t start = cpu_us();
-    uint32_t sum = command ? run_command(argv + 2, count) : p->run(count);
+    uint32_t sum = two ? run_two(p, count) : command ? run_command(argv + 2, count) : p->run(count);
     snprintf(answer, sizeof answer, "@done %08x %llu\n", (unsigned)sum,
              (unsigned long long)(cpu_us() - start));
     say(answer);
@@ -111,10 +141,7 @@ int main(int argc, char **argv)
     if (getpid() == 1)
         begin_as_init();
     /* One CPU, as the guests have: what passes between processes takes another way with two. */
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(sched_getcpu() < 0 ? 0 : sched_getcpu(), &set);
-    sched_setaffinity(0, sizeof set, &set);
+    stay_on(sched_getcpu() < 0 ? 0 : sched_getcpu());
     say("@agent\n");
     while (read_line(line, sizeof line)) {
         unsigned kilobytes;
