@@ -191,7 +191,7 @@ static void prepare(struct pc *p, struct intr *apic, bool wide, uint64_t seed)
         s->seg[i] = (struct seg){.limit = 0xffffffff, .sel = DATA0, .attr = 0xc093};
     s->cr0 = CR0_ET | CR0_PE | (rng_next(&r) & CR0_AM);
     if (wide)
-        long_mode(p);
+        pc_long(p);
     s->cr4 |= CR4_OSFXSR | (rng_next(&r) & CR4_SMAP);
     s->efer |= EFER_SCE;
     s->seg[SEG_CS] =
@@ -285,8 +285,8 @@ static void test_same(void **state)
     }
     assert_true(done > CASES * ROUNDS * 100);
     engine_jit.part(&cb, 1);
-    stop(b);
-    stop(a);
+    pc_free(b);
+    pc_free(a);
 }
 
 int main(void)
