@@ -1,110 +1,16 @@
 /* Running generated code: the way in and out, calls of C, links between blocks, the code memory. */
 #include "jit/jit.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "cpu/x87.h"
 #include "jit/emit.h"
+#include "jit/own.h"
 #include "jit/vec.h"
 
 #define HOT       12          /* runs of a block before it is compiled */
 #define SLICE     (1 << 16)   /* instructions before requests of other threads are looked at */
 #define BLOCK_MAX (64u << 10) /* bytes that a block's code may take, hot or cold */
-
-/* A trace that was compiled. */
-struct trace {
-    struct block *head;
-    uint32_t entry, jb; /* offsets of its code and of what is known of it */
-    bool live;
-};
-/* Its blocks know it: block.traces is the number of the first node, 0 for none. */
-struct trace_node {
-    uint32_t trace, next;
-};
-#define TRACES      (1u << 14)
-#define TRACE_NODES (1u << 16)
-
-struct jit {
-    struct codemem mem;
-    struct jit *peer; /* the next one of the machine, in a ring; itself, if it is alone */
-    struct block_cache *blocks;
-    struct cpu *cpus[CPU_MAX];
-    unsigned count;
-    struct emit emit;
-    uint32_t start, split; /* offsets of the first hot and the first cold byte */
-    uint32_t enter;
-    bool full;
-    bool stale; /* jumps may be kept to code of blocks that were dropped */
-    struct jit_stats stats;
-    struct jit_watch watch;
-
-    struct block *hot; /* a trace shall begin with it */
-    uint64_t page;     /* linear address of its page */
-    struct block path; /* the trace's blocks as one */
-    struct uop path_uops[BLOCK_UOPS];
-    struct trace *traces;
-    struct trace_node *nodes; /* 0 is none */
-    uint32_t trace_count, node_count;
-};
-
-const struct jit_stats *jit_stats(const struct jit *j)
-{
-    return &j->stats;
-}
-
-/* All fields are counts. */
-static void add_stats(struct jit_stats *sum, const struct jit_stats *s)
-{
-    uint64_t *to = (uint64_t *)sum;
-    const uint64_t *from = (const uint64_t *)s;
-    for (size_t i = 0; i < sizeof *s / sizeof *from; i++)
-        to[i] += from[i];
-}
-
-void jit_show(const struct jit *j, char *buf, size_t size)
-{
-    static const char *const text[] = {
-#define X(n, text) text,
-        JIT_EXITS(X)
-#undef X
-    };
-    struct jit_stats s = {0};
-    uint64_t accesses = 0, helpers = 0;
-    const struct jit *q = j;
-    do {
-        add_stats(&s, &q->stats);
-        for (unsigned i = 0; i < q->count; i++) {
-            accesses += q->cpus[i]->jit.accesses;
-            helpers += q->cpus[i]->jit.helpers;
-        }
-        q = q->peer;
-    } while (q != j);
-    const struct {
-        const char *what;
-        uint64_t n;
-    } rows[] = {
-        {"blocks compiled", s.compiled},
-        {"uops in them", s.uops},
-        {"bytes of their code", s.bytes},
-        {"runs of blocks without code", s.interpreted},
-        {"paths compiled as one", s.traces},
-        {"blocks in them", s.parts},
-        {"links made", s.links},
-        {"compiled blocks dropped", s.dropped},
-        {"times all code was given up", s.flushes},
-        {"checks of several accesses failed", s.wide},
-        {"memory accesses by the slow path", accesses},
-        {"calls of helpers", helpers},
-    };
-    size_t at = 0;
-    for (unsigned i = 0; i < ARRAY_LEN(rows) && at < size; i++)
-        at += (size_t)snprintf(buf + at, size - at, "%-36s %14llu\n", rows[i].what,
-                               (unsigned long long)rows[i].n);
-    for (unsigned i = 0; i < JIT_EXIT_COUNT && at < size; i++)
-        at += (size_t)snprintf(buf + at, size - at, "left: %-30s %14llu\n", text[i],
-                               (unsigned long long)s.exits[i]);
-}
 
 bool jit_host_ok(void)
 {
