@@ -182,7 +182,7 @@ void e_pin_recipe(struct emit *e, const struct flags_rec *r)
                     : r->kind == REC_SUB || r->kind == REC_CMP ? CC_SUB
                                                                : CC_LOGIC;
     unsigned v = r->kind == REC_CMP || r->kind == REC_TEST ? J_X0 : e_use(e, r->a, J_X0);
-    if (v == J_X0)
+    if (r->kind == REC_CMP || r->kind == REC_TEST)
         e_get(e, J_X0, r->a);
     if (r->kind == REC_CMP)
         compare_src(e, XA_SUB, 8, J_X0, r);

@@ -122,7 +122,9 @@ struct jit_exit {
     uint32_t quick; /* far: where it may go when they need no saving; near: 0, to the target */
     uint32_t tail;  /* the displacement of the jump at the end of `out` and `quick` */
     uint32_t away;  /* where that goes when it is not linked */
-    uint32_t mem;   /* a way to take it with homes as between blocks and flags in memory */
+    uint32_t mem;   /* a way to take it with homes as between blocks and flags in memory … */
+    uint32_t begin; /* … or, `rec` being noted and true in EFLAGS: the jump itself */
+    struct flags_rec rec;
     uint32_t site;
     uint32_t regs; /* guest registers in the recipe, as bits */
     uint8_t flags; /* enum exit_flags */
@@ -423,6 +425,9 @@ bool emit_block(struct emit *e, struct block *b);
 bool trace_plan(struct emit *e, struct block_cache *k, struct block *head, struct block *b,
                 bool (*compile)(struct jit *j, struct block *b));
 bool emit_trace(struct emit *e, struct block *b);
+/* Out of a trace, by exit `which` of u's block: what was paid for the rest is given back. */
+void e_side(struct emit *e, const struct uop *u, unsigned which);
+void e_note_recipe(struct emit *e);
 /* Could a trace begin with b? */
 bool trace_worth(const struct block *b);
 /* The part that u is of; offset in its page of the part's first byte. */

@@ -373,7 +373,7 @@ static int32_t recipe_code(const struct flags_rec *r)
 }
 
 /* Notes the recipe. A constant that does not fit into the code is kept as a register would be. */
-static void note_recipe(struct emit *e)
+void e_note_recipe(struct emit *e)
 {
     struct flags_rec *r = &e->fl.rec;
     if (!constant_fits(r)) {
@@ -391,7 +391,7 @@ static enum exit_flags settle(struct emit *e)
         return EXIT_MEM;
     if (!recipe_fits(&e->fl.rec) || e->parts > 1)
         return EXIT_SAVE;
-    note_recipe(e);
+    e_note_recipe(e);
     return EXIT_RECIPE;
 }
 
@@ -400,6 +400,10 @@ static void leave_to(struct emit *e, const struct uop *u, unsigned which, unsign
                      enum exit_flags flags)
 {
     struct jit_exit *x = &e->jb->exit[which];
+    if (e->parts > 1 && cond == ALWAYS && e_inner(e, e->i) < 0 && !e->jb->loops) {
+        e_side(e, u, which);
+        return;
+    }
     struct stub *s = e_stub(e, e->parts > 1 ? STUB_SIDE : STUB_EXIT, u);
     s->which = (uint8_t)which;
     x->flags = (uint8_t)flags;
@@ -407,12 +411,14 @@ static void leave_to(struct emit *e, const struct uop *u, unsigned which, unsign
         x->regs = (uint32_t)BIT(e->fl.rec.a);
         if (!e->fl.rec.imm)
             x->regs |= (uint32_t)BIT(e->fl.rec.b);
+        x->rec = e->fl.rec;
     }
     if (cond == ALWAYS)
         e_stub_jmp(e, s);
     else
         e_stub_jcc(e, s, (enum x64_cond)cond);
     x->at = s->jump[0];
+    x->begin = x->at - (cond == ALWAYS ? 1 : 2);
 }
 
 bool e_loops(const struct emit *e)
@@ -435,7 +441,7 @@ static bool loop_trace(struct emit *e, const struct uop *u, unsigned cond)
     if (cond != ALWAYS)
         leave_to(e, u, !e->via, e->via ? cond ^ 1 : cond, EXIT_SAVE);
     if (note && fits)
-        note_recipe(e);
+        e_note_recipe(e);
     else if (note || !(e->fl.mem || r->kind))
         e_flags_pin(e); /* at the latest where the budget ends somebody looks */
     e->fl.host = false;
@@ -444,8 +450,8 @@ static bool loop_trace(struct emit *e, const struct uop *u, unsigned cond)
     x_branch_in_line(&e->a, 6);
     x_jcc(&e->a, XC_GE, same ? e->loop : e->round);
     x_alu_ri(&e->a, XA_ADD, 8, J_LEFT, e->b->insns);
-    leave_to(e, u, e->via, ALWAYS, EXIT_SAVE);
     e->jb->loops = true;
+    leave_to(e, u, e->via, ALWAYS, EXIT_SAVE);
     return true;
 }
 
@@ -464,7 +470,7 @@ static bool loop(struct emit *e, const struct uop *u, unsigned cond)
     if (note && !(recipe_fits(r) && e->jb->kills && !(e->jb->writes & regs)))
         return false;
     if (note)
-        note_recipe(e);
+        e_note_recipe(e);
     if (cond != ALWAYS)
         leave_to(e, u, 0, cond ^ 1, EXIT_SAVE);
     e->fl.host = false;
@@ -545,8 +551,8 @@ void e_jump_entry(struct x64 *a)
     x_alu_ri(a, XA_AND, 4, J_X1, ((1 << JIT_JUMP_BITS) - 1) << 5);
 }
 
-/* Goes on at the linear address in J_X0, by the CPU's table; not there: to `miss`. */
-static void dispatch(struct emit *e, struct stub *miss, unsigned sp_size, int64_t sp_by)
+/* Finds the linear address in J_X0 in the CPU's table: J_X1 is its entry; not there: to `miss`. */
+static void look_up_jump(struct emit *e, struct stub *miss)
 {
     e_jump_entry(&e->a);
     x_alu_rm(&e->a, XA_CMP, 8, J_X0, E_JUMP(la));
@@ -554,6 +560,12 @@ static void dispatch(struct emit *e, struct stub *miss, unsigned sp_size, int64_
     x_load(&e->a, 8, J_X0, E_CPU(jit.stamp));
     x_alu_rm(&e->a, XA_CMP, 8, J_X0, E_JUMP(stamp));
     e_stub_jcc(e, miss, XC_NZ);
+}
+
+/* Goes on there. */
+static void dispatch(struct emit *e, struct stub *miss, unsigned sp_size, int64_t sp_by)
+{
+    look_up_jump(e, miss);
     x_load(&e->a, 8, J_X0, E_JUMP(page));
     x_store(&e->a, 8, E_CPU(jit.page), J_X0);
     if (sp_by)
@@ -611,18 +623,16 @@ bool emit_indirect(struct emit *e, const struct uop *u)
         dispatch(e, miss, 0, 0);
         return true;
     }
-    if (size == 8) { /* must be seen to be canonical before the push */
-        x_mov_rr(&e->a, 8, J_X1, J_X0);
-        x_shift_ri(&e->a, XS_SHL, 8, J_X1, 16);
-        x_shift_ri(&e->a, XS_SAR, 8, J_X1, 16);
-        x_alu_rr(&e->a, XA_CMP, 8, J_X1, J_X0);
-        e_stub_jcc(e, miss, XC_NZ);
-    }
-    x_store(&e->a, 8, E_CPU(jit.scratch), J_X0);
+    /* A target that is in the table is canonical, so that only the push can fault. */
+    look_up_jump(e, miss);
+    x_load(&e->a, 8, J_X0, E_JUMP(page));
+    x_store(&e->a, 8, E_CPU(jit.scratch[2]), J_X0);
+    x_load(&e->a, 8, J_X0, E_JUMP(code));
+    x_store(&e->a, 8, E_CPU(jit.scratch[3]), J_X0);
     push_return(e, u, size);
-    x_load(&e->a, 8, J_X0, E_CPU(jit.scratch));
-    x_store(&e->a, 8, E_CPU(next_rip), J_X0);
-    dispatch(e, e_stub(e, STUB_INDIRECT, u), 0, 0);
+    x_load(&e->a, 8, J_X0, E_CPU(jit.scratch[2]));
+    x_store(&e->a, 8, E_CPU(jit.page), J_X0);
+    x_rm(&e->a, 4, 0xff, 4, E_CPU(jit.scratch[3])); /* jmp */
     return true;
 }
 

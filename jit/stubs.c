@@ -85,20 +85,30 @@ static void exit_stub(struct emit *e, const struct stub *s)
     e_leave_by(e, x->site);
 }
 
-/* From a trace to where one of its blocks leads: what was paid for the rest is given back. */
-static uint32_t side_stub(struct emit *e, const struct stub *s)
+/* Are the flags as the block's own exit would have them? */
+static bool same_recipe(const struct jit_exit *x, const struct flags_where *f)
 {
-    const struct part *p = e_part(e, s->u);
-    uint32_t at = e->a.at;
+    const struct flags_rec *r = &f->rec, *q = &x->rec;
+    return x->flags == EXIT_RECIPE && f->host && !f->mem && r->kind == q->kind && r->lg == q->lg &&
+           r->a == q->a && r->imm == q->imm && (r->imm ? r->v == q->v : r->b == q->b) &&
+           r->a < R_T0 && (r->imm || r->b < R_T0);
+}
+
+void e_side(struct emit *e, const struct uop *u, unsigned which)
+{
+    const struct part *p = e_part(e, u);
+    const struct jit_exit *x = &p->b->jit->exit[which];
     int32_t rest = e->b->insns - p->insns - p->b->insns;
-    if (!e->fl.mem)
+    bool same = same_recipe(x, &e->fl);
+    if (same)
+        e_note_recipe(e);
+    else if (!e->fl.mem)
         e_flags_pin(e);
     home_store(e);
     home_at(e, true);
     if (rest)
         x_lea(&e->a, 8, J_LEFT, xm(J_LEFT, rest));
-    x_jmp(&e->a, p->b->jit->exit[s->which].mem);
-    return at;
+    x_jmp(&e->a, same ? x->begin : x->mem);
 }
 
 /* Loads the vector registers or the x87; if that can't be, the interpreter goes on. */
@@ -156,7 +166,8 @@ void e_emit_stub(struct emit *e, const struct stub *s)
     } else if (s->kind == STUB_WIDE) {
         at = wide_stub(e, s);
     } else if (s->kind == STUB_SIDE) {
-        at = side_stub(e, s);
+        at = e->a.at;
+        e_side(e, s->u, s->which);
     } else if (s->kind == STUB_PLAIN) {
         at = e->a.at;
         x_lea(&e->a, 8, J_LEFT, xm(J_LEFT, e->b->insns));
