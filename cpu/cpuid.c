@@ -136,18 +136,25 @@ static struct cpuid_regs leaf_d(const struct cpu *c, uint32_t sub)
     return (struct cpuid_regs){{0}};
 }
 
-static uint64_t gcd(uint64_t a, uint64_t b)
-{
-    return b ? gcd(b, a % b) : a;
-}
-
-/* The TSC's rate as a fraction of the crystal's, which is what the local APIC's timer counts. In
- * lowest terms: kernels multiply in 32 bits. */
+/* The TSC's rate as a fraction of the crystal's, which is what the local APIC's timer counts.
+ * Kernels multiply the crystal's kHz by the numerator in 32 bits, so where the fraction is long, as
+ * a host's measured rate makes it, this is the nearest of the short ones: within a millionth. */
 static struct cpuid_regs leaf_15(const struct cpu *c)
 {
-    uint64_t d = gcd(c->tsc_hz, APIC_TIMER_HZ);
-    return (struct cpuid_regs){
-        {(uint32_t)(APIC_TIMER_HZ / d), (uint32_t)(c->tsc_hz / d), APIC_TIMER_HZ, 0}};
+    const uint64_t most = UINT32_MAX / (APIC_TIMER_HZ / 1000);
+    uint64_t up = 1, down = 1, least = UINT64_MAX;
+    for (uint64_t d = 1; least; d++) {
+        uint64_t n = (c->tsc_hz * d + APIC_TIMER_HZ / 2) / APIC_TIMER_HZ;
+        uint64_t hz = n * APIC_TIMER_HZ / d, off = hz > c->tsc_hz ? hz - c->tsc_hz : c->tsc_hz - hz;
+        if (n > most || d > most)
+            break;
+        if (off < least) {
+            least = off;
+            up = n;
+            down = d;
+        }
+    }
+    return (struct cpuid_regs){{(uint32_t)down, (uint32_t)up, APIC_TIMER_HZ, 0}};
 }
 
 static struct cpuid_regs leaf_16(const struct cpu *c)

@@ -141,6 +141,25 @@ static void test_xsave_leaf(void **state)
     machine_free(m);
 }
 
+/* A kernel's way to the TSC's rate: crystal's kHz * EBX / EAX, in 32 bits. */
+static void test_tsc_leaf(void **state)
+{
+    static const uint64_t rate[] = {1000000000, 2500000000, 2500006000, 2499998000,
+                                    3187204000, 5000000000, 999999999,  1695361000};
+    struct machine *m = machine_new("v3");
+    for (size_t i = 0; i < ARRAY_LEN(rate); i++) {
+        m->c.tsc_hz = rate[i];
+        struct cpuid_regs r = cpuid_leaf(&m->c, 0x15, 0);
+        uint64_t product = (uint64_t)(r.r[2] / 1000) * r.r[1];
+        assert_int_equal(product, (uint32_t)product);
+        uint64_t khz = product / r.r[0], want = rate[i] / 1000;
+        assert_true(khz <= want + want / 1000000 + 1 && want <= khz + want / 1000000 + 1);
+    }
+    m->c.tsc_hz = 1000000000;
+    assert_int_equal(cpuid_leaf(&m->c, 0x15, 0).r[1], 1);
+    machine_free(m);
+}
+
 static void test_xgetbv_tells_what_is_in_use(void **state)
 {
     static const uint8_t code[] = {0x0f, 0x01, 0xd0}; /* xgetbv of XCR1 */
@@ -157,6 +176,7 @@ int main(void)
         cmocka_unit_test(test_rows_are_gated),
         cmocka_unit_test(test_absent_instructions_are_undefined),
         cmocka_unit_test(test_xsave_leaf),
+        cmocka_unit_test(test_tsc_leaf),
         cmocka_unit_test(test_xgetbv_tells_what_is_in_use),
     };
     return RUN(tests);
