@@ -458,13 +458,22 @@ uint32_t e_writes(const struct uop *u)
     return dst;
 }
 
+/* Does its host instruction want the old flags, to read or to keep a part of them? */
+static bool asks_flags(const struct emit *e, unsigned i)
+{
+    const struct uop *u = &e->b->uops[i];
+    struct uop_effect f = uop_effect(u);
+    bool keeps = u->op < UOP_LD && (f.sets | f.may) && f.sets != F_OSZAPC && e->need[i + 1];
+    return is_jcc(u->op) || f.reads || keeps;
+}
+
 static void describe(struct emit *e)
 {
     struct jit_block *jb = e->jb;
     uint32_t writes = 0;
     for (unsigned i = 0; i < e->n; i++) {
         const struct uop *u = &e->b->uops[i];
-        jb->asks = is_jcc(u->op) || uop_effect(u).reads;
+        jb->asks = asks_flags(e, i);
         if (reads_flags(e, u) || (is_exit(u->op) && !is_fused(u->op)))
             return;
         if (observes(e, i)) {
