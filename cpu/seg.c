@@ -162,8 +162,11 @@ bool seg_set(struct cpu *c, unsigned seg, uint16_t sel)
     else if (seg == SEG_SS ? !seg_check_stack(c, sel, c->cpl, EXC_GP, 0, &s)
                            : !seg_check_data(c, sel, c->cpl, EXC_GP, 0, &s))
         return false;
+    struct seg old = c->s.seg[seg];
     c->s.seg[seg] = s;
-    cpu_mode_changed(c);
+    /* the mode knows of FS and GS nothing, of DS and ES whether they are flat */
+    if (seg < SEG_FS && memcmp(&old, &s, sizeof s))
+        cpu_mode_changed(c);
     return true;
 }
 

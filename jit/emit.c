@@ -656,7 +656,9 @@ bool emit_trace(struct emit *e, struct block *b)
     e->a = e->cold;
     e->cold.base = NULL;
     e->jb->dead = e->a.at;
-    uint32_t site = e_site(e, NULL, JIT_EXIT_ENTRY, b->uops, 0);
+    uint32_t site = e_site(e, NULL, JIT_EXIT_DEAD, NULL, 0);
+    if (!e->a.full)
+        ((struct jit_site *)(void *)(e->a.base + site))->lo = (int32_t)(b->paddr & (PAGE_SIZE - 1));
     e->jb->dead = e->a.at;
     e_leave_by(e, site);
     for (unsigned i = 0; i < e->stubs; i++)

@@ -97,7 +97,8 @@ struct jit_site {
     struct block *block;
     union {
         uint64_t stamp; /* far exits: under which the link holds */
-        struct {        /* windows: the first byte, from the base, and how many; u's from there */
+        struct {        /* windows: the first byte, from the base, and how many; u's from there.
+                           JIT_EXIT_DEAD: lo is the code's first byte, from the page */
             int32_t lo;
             uint16_t bytes, at;
         };

@@ -313,7 +313,6 @@ static void dropped(void *opaque, struct block *b)
     redirect(j, b->jit->first, b->jit->dead);
     redirect(j, b->jit->plain, b->jit->dead);
     j->stats.dropped++;
-    j->stale = true;
 }
 
 static void link_exit(struct jit *j, struct cpu *c, struct block *b)
@@ -427,15 +426,6 @@ void jit_free(struct jit *j)
     free(j->traces);
     free(j->nodes);
     free(j);
-}
-
-/* The code of a dropped block leads out, and says which block it was; but that is only true until
- * its memory is given to another. */
-static void forget_jumps(struct jit *j)
-{
-    for (unsigned i = 0; i < j->count; i++)
-        memset(j->cpus[i]->jit.jump, 0xff, sizeof j->cpus[i]->jit.jump);
-    j->stale = false;
 }
 
 static bool suits(const struct block *b)
@@ -575,8 +565,14 @@ static uint64_t rip_of(const struct cpu *c, const struct block *b)
 static enum interp_leave after_exit(struct jit *j, struct cpu *c, const struct jit_site *s)
 {
     struct block *b = s->block;
-    uint64_t at = rip_of(c, b), to;
     j->stats.exits[s->kind]++;
+    if (s->kind == JIT_EXIT_DEAD) { /* b's memory may be another's */
+        c->s.icount = (uint64_t)(c->jit.limit - c->jit.left);
+        c->s.rip = c->jit.page + (uint64_t)s->lo;
+        c->link_from = NULL;
+        return LEAVE_NEXT;
+    }
+    uint64_t at = rip_of(c, b), to;
     c->s.icount = (uint64_t)(c->jit.limit - c->jit.left - s->ahead);
     c->link_from = NULL;
     switch (s->kind) {
@@ -688,8 +684,6 @@ enum interp_leave jit_run(struct cpu *c, struct block *b)
     } enter = {.p = j->mem.rx + j->enter};
     if (UNLIKELY(j->full))
         flush(j, c);
-    if (UNLIKELY(j->stale))
-        forget_jumps(j);
     if (c->link_from && c->link_from->went[c->link_which] < UINT8_MAX)
         c->link_from->went[c->link_which]++;
     if (!b->code && (!suits(b) || ++b->runs < HOT || !compile(j, b, c->s.rip))) {

@@ -51,6 +51,7 @@ void jit_watch(struct jit *j, const struct jit_watch *w);
 #define JIT_EXITS(X)                                         \
     X(UNLINKED, "exit without a link")                       \
     X(ENTRY, "budget spent or attention wanted at a block")  \
+    X(DEAD, "jump to a block that was dropped")              \
     X(STALE, "far link with an old stamp")                   \
     X(INDIRECT, "indirect branch to where no code is known") \
     X(HOT, "block often run, for a trace")                   \

@@ -27,7 +27,6 @@ struct jit {
     uint32_t start, split; /* offsets of the first hot and the first cold byte */
     uint32_t enter;
     bool full;
-    bool stale; /* jumps may be kept to code of blocks that were dropped */
     struct jit_stats stats;
     struct jit_watch watch;
 
