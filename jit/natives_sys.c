@@ -110,11 +110,11 @@ static bool flat_stack(const struct emit *e)
 
 /* Host address of `size` bytes at RSP + disp into J_X0. What the check does not let pass is the
  * helper's. */
-static void on_stack(struct emit *e, const struct uop *u, int32_t disp, unsigned size)
+static void on_stack(struct emit *e, const struct uop *u, int32_t disp, unsigned size, bool write)
 {
     unsigned width = (e->b->key & KEY_CODE) == ISA_64 ? 8 : 4;
     x_lea(&e->a, width, J_X0, xm(e->home[R_SP], disp));
-    e_check(e, u, size, true);
+    e_check(e, u, size, write);
     e->access->kind = STUB_HELP;
 }
 
@@ -139,10 +139,51 @@ static bool pushf(struct emit *e, const struct uop *u)
     x_alu_rr(&e->a, XA_OR, 4, J_X1, J_X0);
     x_alu_ri(&e->a, XA_OR, 4, J_X1, EF_FIXED);
     x_store(&e->a, 8, E_CPU(jit.scratch), J_X1);
-    on_stack(e, u, -(int32_t)u->size, u->size);
+    on_stack(e, u, -(int32_t)u->size, u->size, true);
     x_load(&e->a, 8, J_X1, E_CPU(jit.scratch));
     x_store(&e->a, u->size, xm(J_X0, 0), J_X1);
     move_sp(e, -(int32_t)u->size);
+    e_resume(e);
+    return true;
+}
+
+/* Where only arithmetic flags and IF change, which is what kernels do with it; and where nothing
+ * waits for IF. */
+static bool popf(struct emit *e, const struct uop *u)
+{
+    const int64_t other = EF_TF | EF_DF | EF_NT | EF_AC | EF_ID | EF_IOPL;
+    if (!kernel(e) || !flat_stack(e) || u->size == 2)
+        return false;
+    e_clobber(e);
+    e_write(e, R_SP);
+    goes_on(e, u);
+    on_stack(e, u, 0, u->size, false);
+    x_load(&e->a, u->size, J_X0, xm(J_X0, 0));
+    x_load(&e->a, 4, J_X1, E_CPU(s.rflags));
+    x_rm(&e->a, 4, 0xf7, 0, E_CPU(s.rflags)); /* test */
+    x_u32(&e->a, EF_TF | EF_RF);
+    e_stub_jcc(e, e->access, XC_NZ);
+    x_alu_rr(&e->a, XA_XOR, 4, J_X1, J_X0);
+    x_test_ri(&e->a, 4, J_X1, other);
+    e_stub_jcc(e, e->access, XC_NZ);
+    x_test_ri(&e->a, 4, J_X0, EF_IF);
+    uint32_t off = x_jcc(&e->a, XC_Z, e->a.at);
+    x_alu_mi(&e->a, XA_CMP, 1, E_CPU(intr_quiet), 0);
+    e_stub_jcc(e, e->access, XC_Z);
+    if (!e->a.full)
+        x_patch(e->a.base, off, e->a.at);
+    x_alu_ri(&e->a, XA_AND, 4, J_X1, EF_IF);
+    x_alu_mr(&e->a, XA_XOR, 4, E_CPU(s.rflags), J_X1);
+    x_mov_rr(&e->a, 4, J_X1, J_X0);
+    x_alu_ri(&e->a, XA_AND, 4, J_X1, F_SZAPC);
+    x_shift_ri(&e->a, XS_SHL, 4, J_X1, 8);
+    x_shift_ri(&e->a, XS_SHR, 4, J_X0, 11); /* OF */
+    x_alu_ri(&e->a, XA_AND, 4, J_X0, 1);
+    x_alu_rr(&e->a, XA_OR, 4, J_X1, J_X0);
+    x_store(&e->a, 4, E_CPU(s.cc_src), J_X1);
+    x_store_i(&e->a, 8, E_CPU(s.cc_op), CC_HOST * 4);
+    move_sp(e, (int32_t)u->size);
+    e->fl = (struct flags_where){.mem = true};
     e_resume(e);
     return true;
 }
@@ -160,7 +201,7 @@ static bool push_sreg(struct emit *e, const struct uop *u)
         return false;
     e_clobber(e);
     e_write(e, R_SP);
-    on_stack(e, u, -(int32_t)u->size, u->size == 4 ? 2 : 8);
+    on_stack(e, u, -(int32_t)u->size, u->size == 4 ? 2 : 8, true);
     x_rm(&e->a, 4, 0x0fb7, J_X1, selector(u->dst));
     x_store(&e->a, u->size == 4 ? 2 : 8, xm(J_X0, 0), J_X1);
     move_sp(e, -(int32_t)u->size);
@@ -179,7 +220,14 @@ static bool from_sreg(struct emit *e, const struct uop *u)
 }
 
 const struct jit_native jit_natives_sys[] = {
-    {h_cli, cli},   {h_sti, sti},     {h_swapgs, swapgs},       {h_stac, stac},
-    {h_clac, clac}, {h_pushf, pushf}, {h_push_sreg, push_sreg}, {h_mov_from_sreg, from_sreg},
+    {h_cli, cli},
+    {h_sti, sti},
+    {h_swapgs, swapgs},
+    {h_stac, stac},
+    {h_clac, clac},
+    {h_pushf, pushf},
+    {h_popf, popf},
+    {h_push_sreg, push_sreg},
+    {h_mov_from_sreg, from_sreg},
     {NULL, NULL},
 };
