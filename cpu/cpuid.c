@@ -138,7 +138,8 @@ static struct cpuid_regs leaf_d(const struct cpu *c, uint32_t sub)
 
 /* The TSC's rate as a fraction of the crystal's, which is what the local APIC's timer counts.
  * Kernels multiply the crystal's kHz by the numerator in 32 bits, so where the fraction is long, as
- * a host's measured rate makes it, this is the nearest of the short ones: within a millionth. */
+ * a host's measured rate makes it, this is the nearest of the short ones; if that is off by more
+ * than a crystal may be, it says nothing, and they measure. */
 static struct cpuid_regs leaf_15(const struct cpu *c)
 {
     const uint64_t most = UINT32_MAX / (APIC_TIMER_HZ / 1000);
@@ -154,6 +155,8 @@ static struct cpuid_regs leaf_15(const struct cpu *c)
             down = d;
         }
     }
+    if (least > c->tsc_hz / 100000)
+        return (struct cpuid_regs){{0}};
     return (struct cpuid_regs){{(uint32_t)down, (uint32_t)up, APIC_TIMER_HZ, 0}};
 }
 
