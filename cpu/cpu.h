@@ -355,6 +355,7 @@ struct cpu {
     bool running;              /* its thread is in guest code and holds no lock; atomic */
     /* Turns: the icount from which a lock ends this one; a lock was found taken. */
     uint64_t turn_end;
+    bool loose; /* a run may miss its budget by a block, as nothing depends on its end */
     bool lock_failed;
     uint32_t pauses;     /* PAUSE executed, beside other CPUs */
     bool parallel;       /* can have a thread of its own; to be set before an engine joins */

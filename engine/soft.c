@@ -1,8 +1,8 @@
 /* The engine of our own CPU: finds a block, lets the interpreter run, looks at what came of it.
  *
  * Exactness: a block runs only if all its instructions fit in the budget; the last few run one by
- * one, as KEY_SINGLE blocks. Events are looked at between blocks, when c->request or the activity
- * says so, which depends on the instruction stream alone. */
+ * one, as KEY_SINGLE blocks, unless the CPU is `loose`. Events are looked at between blocks, when
+ * c->request or the activity says so, which depends on the instruction stream alone. */
 #include "engine/soft.h"
 #include "cpu/block.h"
 #include "cpu/interp.h"
@@ -127,7 +127,8 @@ static inline __attribute__((always_inline)) enum engine_exit run(struct cpu *c,
     uint32_t extra = 0;
     if (!c->blocks)
         soft_join(&c, 1);
-    c->limit = c->s.icount + budget;
+    uint64_t start = c->s.icount;
+    c->limit = start + budget;
     c->link_from = NULL;
     while (c->s.icount < c->limit) {
         if ((cpu_requests(c) || c->s.activity != ACT_RUN) && !extra) {
@@ -138,8 +139,14 @@ static inline __attribute__((always_inline)) enum engine_exit run(struct cpu *c,
                 break; /* breakpoints in handlers took what was left */
         }
         struct block *b = blocks_find(c, extra);
-        if (b && b->insns > c->limit - c->s.icount)
-            b = blocks_find(c, KEY_SINGLE);
+        if (b && b->insns > c->limit - c->s.icount) {
+            if (!c->loose)
+                b = blocks_find(c, KEY_SINGLE);
+            else if (c->s.icount != start)
+                break;
+            else
+                c->limit = c->s.icount + b->insns;
+        }
         if (!b) {
             if (!failed(c, &extra, &why))
                 return why;
