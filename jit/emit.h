@@ -209,8 +209,8 @@ struct moved {
 };
 
 /* One block of a trace (trace.c). */
-#define TRACE_PARTS 12
-#define TRACE_INSNS 96
+#define TRACE_PARTS 16
+#define TRACE_INSNS 160
 #define HEAT        400 /* runs of compiled code before a trace is made from there */
 struct part {
     struct block *b;
