@@ -238,15 +238,15 @@ static void test_long_searches(void **state)
     static const uint8_t opcodes[2][2] = {{0xae, 0xa6}, {0xaf, 0xa7}}; /* SCAS, CMPS */
     enum { A = 0x20003, B = 0x28001, BYTES = 3000 };
     (void)state;
+    START(FLAT64, 0xf4);
     for (unsigned i = 0; i < 600; i++) {
         unsigned lg = i % 4, size = 1u << lg, repne = i / 4 % 2, cmps = i / 8 % 2;
         unsigned n = 1 + i * 37 % (BYTES / size), end = i * 101 % (n + n / 4 + 1), done = 0;
-        uint8_t prefix = repne ? 0xf2 : 0xf3, width = lg == 1 ? 0x66 : 0x90;
-        START(FLAT64, width == 0x66 ? width : prefix, width == 0x66 ? prefix : 0x48,
-              lg == 3 ? 0x48 : 0x40, opcodes[lg > 0][cmps], 0xf4);
-        if (width != 0x66) /* prefix, REX, opcode */
-            memcpy(p->ram + 0x1001,
-                   (const uint8_t[]){lg == 3 ? 0x48 : 0x40, opcodes[lg > 0][cmps], 0xf4, 0xf4}, 4);
+        uint8_t prefix = repne ? 0xf2 : 0xf3, rex = lg == 3 ? 0x48 : 0x40;
+        const uint8_t insn[] = {lg == 1 ? 0x66 : prefix, lg == 1 ? prefix : rex,
+                                opcodes[lg > 0][cmps], 0xeb, 0xfe};
+        p->cpu.s.rip = 0x2000 + sizeof insn * i; /* no code yet */
+        memcpy(p->ram + p->cpu.s.rip, insn, sizeof insn);
         memset(p->ram + A, 7, BYTES);
         memset(p->ram + B, 7, BYTES);
         R(R_AX) = 0x0707070707070707;
@@ -264,8 +264,8 @@ static void test_long_searches(void **state)
         assert_int_equal(R(R_CX), n - done);
         assert_int_equal(R(R_DI), A + done * size);
         assert_int_equal(!!(flags_get(&p->cpu) & F_Z), end < n ? repne : !repne);
-        pc_free(p);
     }
+    pc_free(p);
 }
 
 static void test_copy_between_pages_of_one_slot(void **state)
@@ -340,6 +340,25 @@ static void test_segmented(void **state)
     pc_free(p);
 }
 
+/* SDM 3A 6.8.3: behind a load of SS one instruction has no breakpoint. */
+static void test_breakpoints_behind_mov_ss(void **state)
+{
+    (void)state;
+    for (unsigned behind = 4; behind < 6; behind++) {
+        START(FLAT64, 0x31, 0xc0, /* xor eax, eax */
+              0x8e, 0xd0,         /* mov ss, eax */
+              0x90,               /* nop */
+              0x90,               /* nop */
+              0xeb, 0xfe);
+        p->cpu.s.idtr.limit = 0;
+        p->cpu.s.dr[0] = 0x1000 + behind;
+        p->cpu.s.dr7 |= 2;
+        cpu_mode_changed(&p->cpu);
+        assert_int_equal(soft_run(&p->cpu, 20), behind == 4 ? ENGINE_BUDGET : ENGINE_SHUTDOWN);
+        pc_free(p);
+    }
+}
+
 /* What a failed CMPXCHG of 32 bits leaves of its register: all of it. */
 static void test_failed_cmpxchg(void **state)
 {
@@ -371,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_spin_by_xchg),
         cmocka_unit_test(test_strings),
         cmocka_unit_test(test_segmented),
+        cmocka_unit_test(test_breakpoints_behind_mov_ss),
         cmocka_unit_test(test_failed_cmpxchg),
         cmocka_unit_test(test_flags_of_a_helper),
         cmocka_unit_test(test_flags_of_a_vector_operation),
