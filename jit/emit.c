@@ -391,6 +391,8 @@ static bool kills_flags(const struct uop *u)
 static bool observes(const struct emit *e, unsigned i)
 {
     const struct uop *u = &e->b->uops[i];
+    if (e_passes(e, i))
+        return false;
     const struct window *w = e->in_window[i] ? &e->window[e->in_window[i] - 1] : NULL;
     bool integer = in(u->op, UOP_LD, UOP_LDV4_B64) || in(u->op, UOP_PUSH64, UOP_HELP);
     /* an instruction of the vector unit or the x87 may find its registers not loaded */
@@ -411,7 +413,7 @@ static void find_needs(struct emit *e)
         const struct uop *u = &uops[i];
         struct uop_effect f = uop_effect(u);
         bool reads = f.reads || is_jcc(u->op) || observes(e, i);
-        if (e_inner(e, i) >= 0 && u->op != UOP_JMP)
+        if (e_inner(e, i) >= 0 && !e_passes(e, i))
             e->need[i + 1] = true; /* where it leaves the trace */
         e->need[i] = reads || (e->need[i + 1] && !kills_flags(u));
     }

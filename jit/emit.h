@@ -439,6 +439,8 @@ static inline int64_t e_page_offset(const struct emit *e, const struct uop *u)
 }
 /* Is uop i an exit in the middle of a trace? Then which exit leads on, else -1. */
 int e_inner(const struct emit *e, unsigned i);
+/* … which is taken always, so that nothing is left there? */
+bool e_passes(const struct emit *e, unsigned i);
 
 /* The emitters, by file. */
 emit_fn emit_nop, emit_move, emit_extend, emit_lea, emit_bswap, emit_alu, emit_compare, emit_step;

@@ -529,6 +529,8 @@ bool emit_fused(struct emit *e, const struct uop *u)
 
 bool emit_jump_if(struct emit *e, const struct uop *u)
 {
+    if (u->a == R_ZERO && u->op == UOP_JNZ && (e_passes(e, e->i) || loop(e, u, ALWAYS)))
+        return true;
     home_leave(e);
     bool zero = u->op == UOP_JZ;
     if (u->a == R_ZERO) {

@@ -295,6 +295,8 @@ static void plan_pins(struct planner *p)
         struct window *w = e->in_window[i] ? &e->window[e->in_window[i] - 1] : NULL;
         if (w && w->first == i)
             w->early = early && w->pinned && !w->mixed;
+        if (e_passes(e, i))
+            continue;
         if (w ? w->first == i && !w->early
               : uop_observes(u) && !vec_quiet(e, u) && !x87_quiet(e, u))
             early = false;

@@ -31,9 +31,22 @@ int e_inner(const struct emit *e, unsigned i)
     return -1;
 }
 
+/* The end of a block that only was too long: it goes on behind it. */
+static bool falls(const struct uop *u)
+{
+    return u->op == UOP_JNZ && u->a == R_ZERO;
+}
+
+bool e_passes(const struct emit *e, unsigned i)
+{
+    const struct uop *u = &e->b->uops[i];
+    return (u->op == UOP_JMP || falls(u)) && e_inner(e, i) >= 0;
+}
+
 static bool follows(const struct uop *u)
 {
-    return u->op == UOP_JMP || u->op == UOP_JCC || (u->op >= UOP_JCC_SUB8_B && u->op < UOP_CALL64);
+    return u->op == UOP_JMP || u->op == UOP_JCC || falls(u) ||
+           (u->op >= UOP_JCC_SUB8_B && u->op < UOP_CALL64);
 }
 
 /* The exit of u that a trace takes. */
@@ -74,8 +87,9 @@ static bool has_x87(const struct block *b)
 bool trace_worth(const struct block *b)
 {
     const struct uop *u = last_of(b);
-    return b->kept && b->paddr2 == ~0ull && follows(u) && u->imm2 != 0 &&
-           (target(b, u, 1) != ~0ull || (u->op != UOP_JMP && target(b, u, 0) != ~0ull));
+    return b->kept && b->paddr2 == ~0ull && follows(u) && (u->imm2 != 0 || falls(u)) &&
+           ((!falls(u) && target(b, u, 1) != ~0ull) ||
+            (u->op != UOP_JMP && target(b, u, 0) != ~0ull));
 }
 
 /* Appends b's uops to the listing. False: there is no room. */
