@@ -10,7 +10,7 @@
 #define PAGE_BUCKETS (1u << 12)
 #define GRAIN        128 /* bytes; blocks' sizes are multiples */
 #define CLASSES      ((sizeof(struct block) + BLOCK_UOPS * sizeof(struct uop)) / GRAIN + 2)
-#define DEAD_MAX     (4u << 20) /* bytes of dead blocks that are worth a reclaim */
+#define DEAD_MAX     (1u << 20) /* bytes of dead blocks that are worth a reclaim */
 
 /* A physical page that has blocks. */
 struct code_page {

@@ -303,7 +303,7 @@ struct jump_entry;
 struct uop;
 
 /* Where an indirect branch of generated code goes on. */
-#define JIT_JUMP_BITS 12
+#define JIT_JUMP_BITS 14
 struct jit_jump {
     uint64_t la, stamp; /* valid if both are the CPU's: jit.stamp */
     uint64_t code;      /* address of the block's generated code */
