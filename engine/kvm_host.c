@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/kvm_vm.h"
@@ -14,6 +15,15 @@
 #define LOOP                                                                             \
     200 /* turns of two instructions each that are measured: a fraction of a millisecond \
          */
+
+/* A user can only join a group that may open it. */
+static void say_denied(struct err *e)
+{
+    struct stat s;
+    bool group = stat("/dev/kvm", &s) < 0 || ((s.st_mode & 060) == 060 && s.st_gid != 0);
+    err_set(e, ERR_DENIED, "/dev/kvm may not be opened: %s",
+            group ? "sudo usermod -aG kvm $USER, and log in anew" : "sudo chmod a+rw /dev/kvm");
+}
 
 int kvm_open(struct err *e)
 {
@@ -28,8 +38,7 @@ int kvm_open(struct err *e)
         return -1;
     }
     if (errno == EACCES || errno == EPERM)
-        err_set(e, ERR_DENIED,
-                "/dev/kvm may not be opened: sudo usermod -aG kvm $USER, and log in anew");
+        say_denied(e);
     else if (errno == ENOENT)
         err_set(e, ERR_NOT_FOUND,
                 "there is no /dev/kvm: sudo modprobe -a kvm_intel kvm_amd; a container needs "

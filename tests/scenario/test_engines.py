@@ -236,7 +236,8 @@ def test_without_permission(guest):
                                   extra_groups=[], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, text=True, timeout=60)
         refused = as_nobody("--engine", "kvm")
-        assert refused.returncode == 2 and "usermod -aG kvm" in refused.stdout
+        mends = "usermod -aG kvm" if os.stat("/dev/kvm").st_mode & 0o060 == 0o060 else "chmod a+rw /dev/kvm"
+        assert refused.returncode == 2 and mends in refused.stdout
         fallen_back = as_nobody()
         assert fallen_back.returncode == 11 and "nothing was disturbed" in fallen_back.stdout
     finally:
