@@ -180,6 +180,7 @@ struct window {
     bool write, mixed; /* any writes; some do, some don't */
     uint8_t align;     /* bits of the address of `lo` that must be 0 */
     int32_t aligned;   /* where an access asks for that */
+    bool cut;          /* its accesses are */
     bool dropped;      /* is none after all */
     bool pinned;       /* kept through the rounds of a loop */
     bool still;        /* its address stays the same, too */
@@ -193,6 +194,7 @@ struct window {
 /* Where a uop accesses memory: base is a general register, R_IP or R_ZERO; index one or R_ZERO. */
 struct access {
     uint8_t base, index, scale, size;
+    bool cut; /* the address is cut to 32 bits before anything is added */
     bool write;
     int32_t disp;
     uint8_t align; /* bits of the address that must be 0 */

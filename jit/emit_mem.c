@@ -152,7 +152,7 @@ bool e_operand(struct emit *e, const struct uop *u, struct xmem *m)
         return false;
     if (e->in_window[e->i])
         *m = win_access(e, u);
-    else if (a.index == R_ZERO && a.base < R_ZERO && e->home[a.base] != J_NONE)
+    else if (a.index == R_ZERO && !a.cut && a.base < R_ZERO && e->home[a.base] != J_NONE)
         *m = at_base(e, u, e->home[a.base], a.disp, a.size, a.align, a.write);
     else
         return false;

@@ -60,8 +60,10 @@ static bool usable(const struct emit *e, const struct uop *u, struct access *a, 
         imm += e_page_offset(e, u);
     if (!x_fits32(imm) || form > FORM_X32)
         return false;
-    if (narrow && (code64 || (form == FORM_B32 &&
-                              (a->base >= R_GENERAL || imm <= -FAR_DISP || imm >= FAR_DISP))))
+    if (narrow && (code64 || (form == FORM_B32 && a->base >= R_GENERAL)))
+        return false;
+    a->cut = form == FORM_B32 && (imm <= -FAR_DISP || imm >= FAR_DISP);
+    if (a->cut && !among(u->op, UOP_LD, UOP_PUSH64)) /* an x87 operand: e_address() can't do it */
         return false;
     a->disp = (int32_t)imm;
     return true;
@@ -167,7 +169,7 @@ static void join(struct planner *p, unsigned i, const struct access *a)
     int64_t moved = (int64_t)k->delta + ((int64_t)x->delta << a->scale), at = moved + a->disp;
     int64_t lo = at, hi = at + a->size;
     unsigned scale = a->index == R_ZERO ? 0 : a->scale;
-    if (!p->code64 && a->index == R_ZERO && a->base != R_ZERO) {
+    if (!p->code64 && a->index == R_ZERO && !a->cut && a->base != R_ZERO) {
         lo = moved < lo ? moved : lo;
         hi = moved + 1 > hi ? moved + 1 : hi;
     }
@@ -175,7 +177,7 @@ static void join(struct planner *p, unsigned i, const struct access *a)
         return;
     for (unsigned n = e->windows; n-- > p->closed;) {
         struct window *w = &e->window[n];
-        if (w->root != k->root || w->index != x->root || w->scale != scale ||
+        if (w->root != k->root || w->index != x->root || w->scale != scale || w->cut != a->cut ||
             !widen(w, a, (int32_t)at, (int32_t)lo, (int32_t)hi))
             continue;
         w->mixed |= w->write != a->write;
@@ -197,7 +199,8 @@ static void join(struct planner *p, unsigned i, const struct access *a)
                                             .aligned = (int32_t)at,
                                             .first = (uint16_t)i,
                                             .last = (uint16_t)i,
-                                            .disp = a->index == R_ZERO ? a->disp : 0,
+                                            .cut = a->cut,
+                                            .disp = a->index == R_ZERO && !a->cut ? a->disp : 0,
                                             .distance = J_NONE,
                                             .offset = J_NONE};
     e->in_window[i] = (uint8_t)++e->windows;
@@ -368,7 +371,7 @@ static unsigned base_of(struct emit *e, const struct access *a)
 /* Where an access begins: a base and a displacement, the base in J_X0 if there is an index. */
 static struct xmem origin(struct emit *e, const struct uop *u, const struct access *a)
 {
-    if (a->index == R_ZERO)
+    if (a->index == R_ZERO && !a->cut)
         return xm(base_of(e, a), a->disp);
     e_address(e, u);
     return xm(J_X0, 0);
@@ -518,8 +521,13 @@ static void root_byte(struct emit *e, const struct window *w)
 {
     unsigned base = root_value(e, w->root, J_X0), index;
     bool narrow = (e->b->key & KEY_CODE) != ISA_64;
-    if (w->index == R_ZERO) {
+    if (w->index == R_ZERO && !w->cut) {
         first_byte(e, w, J_X0, xm(base, w->at), J_NONE);
+        return;
+    }
+    if (w->cut) {
+        x_lea(&e->a, 4, J_X0, xm(base, w->at));
+        first_byte(e, w, J_X0, xm(J_X0, 0), J_NONE);
         return;
     }
     index = root_value(e, w->index, J_X1);
@@ -561,5 +569,5 @@ void win_site(const struct emit *e, const struct stub *s, struct jit_site *p)
     p->which_as = s->entry ? (uint8_t)(w->root / R_COUNT) : 0;
     p->index_as = s->entry ? (uint8_t)(w->index / R_COUNT) : 0;
     p->scale = w->scale;
-    p->cut = w->index != R_ZERO && (e->b->key & KEY_CODE) != ISA_64;
+    p->cut = w->cut || (w->index != R_ZERO && (e->b->key & KEY_CODE) != ISA_64);
 }
