@@ -162,10 +162,10 @@ bool kvm_chips_in(struct kvm_vm *k, struct err *e)
  * a signal that only KVM_RUN lets through, the CPU runs up to the guest's door and no further. */
 static void settle_timer(struct kvm_vcpu *v)
 {
-    struct {
-        struct kvm_signal_mask head;
+    struct { /* struct kvm_signal_mask, with its set */
+        uint32_t len;
         uint8_t set[8];
-    } all = {.head = {.len = 8}};
+    } all = {.len = 8};
     sigset_t kick, old;
     sigemptyset(&kick);
     sigaddset(&kick, KVM_KICK);
