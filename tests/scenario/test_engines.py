@@ -266,6 +266,6 @@ def test_names_for_perf(default_guest):
     path = pathlib.Path(f"/tmp/perf-{p.pid}.map")
     lines = [line.split() for line in path.read_text().splitlines()]
     path.unlink()
-    assert len(lines) > 100
+    assert len(lines) > 50  # longer traces make for fewer
     assert all(int(start, 16) and int(size, 16) for start, size, _ in lines)
     assert all(name.startswith("kernel_") for _, _, name in lines)
