@@ -331,6 +331,8 @@ bool e_operand(struct emit *e, const struct uop *u, struct xmem *m);
 void e_resume(struct emit *e);
 /* The linear address of the operand into J_X0. False: a form that only the slow path does. */
 bool e_address(struct emit *e, const struct uop *u);
+/* The same by another form than its own: of an x87 instruction, or to leave a segment out. */
+bool e_address_as(struct emit *e, const struct uop *u, unsigned form);
 /* The check of the address in J_X0: host address into J_X0; misses go to a new e->access. */
 void e_check(struct emit *e, const struct uop *u, unsigned size, bool write);
 
@@ -433,7 +435,7 @@ void e_side(struct emit *e, const struct uop *u, unsigned which);
 void e_note_recipe(struct emit *e);
 /* Could a trace begin with b? */
 bool trace_worth(const struct block *b);
-/* The part that u is of; offset in its page of the part's first byte. */
+/* The part that u, or nothing, is of; offset in its page of the part's first byte. */
 const struct part *e_part(const struct emit *e, const struct uop *u);
 static inline int64_t e_page_offset(const struct emit *e, const struct uop *u)
 {

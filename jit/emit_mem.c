@@ -15,7 +15,12 @@ static unsigned form_of(const struct uop *u)
 
 bool e_address(struct emit *e, const struct uop *u)
 {
-    unsigned form = form_of(u), a = X_NONE, b = X_NONE;
+    return e_address_as(e, u, form_of(u));
+}
+
+bool e_address_as(struct emit *e, const struct uop *u, unsigned form)
+{
+    unsigned a = X_NONE, b = X_NONE;
     unsigned size = form == FORM_B32 || form == FORM_X32 ? 4 : 8;
     int64_t imm = u->imm;
     if (form == FORM_S)
@@ -124,11 +129,9 @@ static struct xmem in_segment(unsigned seg, size_t field)
  * an expand-up one that may be read and written, and the operand within its limit. */
 static struct xmem segmented(struct emit *e, const struct uop *u, unsigned size, bool write)
 {
-    struct uop at = *u;
     struct x64 *a = &e->a;
     e->access = e_stub(e, STUB_ACCESS, u);
-    at.op = UOP_LDZ8_B64 + FORM_X32;
-    e_address(e, &at);
+    e_address_as(e, u, FORM_X32);
     if (u->asize == 2)
         x_rr(a, 4, 0x0fb7, J_X0, J_X0);
     x_rm(a, 4, 0x0fb7, J_X1, in_segment(u->seg, offsetof(struct seg, attr)));

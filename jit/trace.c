@@ -12,12 +12,14 @@
  * It stands in for its first block, whose own code is run when the budget is too short for the
  * whole path. It ends when one of its blocks is dropped or compiled anew. If that happens while it
  * runs, in a call of C, the call's site finds jit_block.gone set, and the interpreter goes on. */
-#include "cpu/x87.h"
 #include "jit/emit.h"
 
 const struct part *e_part(const struct emit *e, const struct uop *u)
 {
+    if (e->parts == 1 || !u)
+        return &e->part[0];
     unsigned i = (unsigned)(u - e->b->uops), p = e->parts;
+    CHECK(i < e->n); /* not a copy of it */
     while (p > 1 && e->part[p - 1].first > i)
         p--;
     return &e->part[p - 1];
@@ -72,18 +74,6 @@ static uint64_t target(const struct block *b, const struct uop *u, unsigned whic
     return (b->paddr & ~(uint64_t)(PAGE_SIZE - 1)) + (uint64_t)to;
 }
 
-/* A path with x87 instructions goes wrong now and then (a loop of FSQRT, FCOMI and FISTP stored 0
- * for one number in some thousands); such blocks run by themselves. */
-static bool has_x87(const struct block *b)
-{
-    for (const struct uop *u = b->uops;; u++) {
-        if (u->op == UOP_X87 || (u->op == UOP_HELP && u->scale == X87_HELP))
-            return true;
-        if (uop_exits(u->op))
-            return false;
-    }
-}
-
 bool trace_worth(const struct block *b)
 {
     const struct uop *u = last_of(b);
@@ -119,8 +109,8 @@ bool trace_plan(struct emit *e, struct block_cache *k, struct block *head, struc
         bool seen = false;
         for (unsigned i = 0; i < n; i++)
             seen |= path[i].b == b;
-        if (seen || has_x87(b) || n == TRACE_PARTS || (n && !b->code && !compile(e->j, b)) ||
-            !b->jit || b->jit->exit[1].loop || (n && b->jit->loops))
+        if (seen || n == TRACE_PARTS || (n && !b->code && !compile(e->j, b)) || !b->jit ||
+            b->jit->exit[1].loop || (n && b->jit->loops))
             break;
         path[n].b = b;
         path[n].via = (uint8_t)likely(b, u); /* of this one */

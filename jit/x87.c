@@ -266,13 +266,10 @@ static struct xmem operand(struct emit *e, const struct uop *u, int size)
 {
     struct xmem m = xm(J_X0, 0);
     if (!e_operand(e, u, &m)) {
-        if (u->op == UOP_X87) {
-            struct uop at = *u;
-            at.op = UOP_LDZ64_B64 + (u->asize == 8 ? FORM_X64 : FORM_X32);
-            e_address(e, &at);
-        } else {
+        if (u->op == UOP_X87)
+            e_address_as(e, u, u->asize == 8 ? FORM_X64 : FORM_X32);
+        else
             e_get(e, J_X0, R_T0);
-        }
         e_check(e, u, (unsigned)(size < 0 ? -size : size), size < 0);
     }
     if (e->access)

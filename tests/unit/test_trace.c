@@ -81,6 +81,41 @@ static void test_store_to_trace(void **state)
     }
 }
 
+/* Operands off RIP are so off the block that the instruction is of. */
+static void test_x87_in_trace(void **state)
+{
+    static const uint8_t code[] = {
+        0xdb, 0xe3,                         /* fninit */
+        0xff, 0xc1,                         /* top: inc ecx */
+        0xd9, 0x05, 0x76, 0x00, 0x00, 0x00, /* fld dword [rip + 76h]: 1080h */
+        0xeb, 0x01, 0x90,                   /* jmp 1 */
+        0xd8, 0xc0,                         /* 1: fadd st, st */
+        0xdb, 0x1e,                         /* fistp dword [rsi] */
+        0x03, 0x1e,                         /* add ebx, [rsi] */
+        0xf6, 0xc1, 0x07,                   /* test cl, 7 */
+        0x74, 0x05,                         /* jz 2 */
+        0xc1, 0xc3, 0x05,                   /* rol ebx, 5 */
+        0xeb, 0x03,                         /* jmp 3 */
+        0x83, 0xf3, 0x55,                   /* 2: xor ebx, 55h */
+        0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* 3: cmp ecx, 3000 */
+        0x72, 0xda,                         /* jb top */
+        0xeb, 0xfe,                         /* jmp . */
+    };
+    (void)state;
+    for (unsigned seed = 0; seed < 20; seed++) {
+        struct pc *p[2];
+        for (unsigned i = 0; i < 2; i++) {
+            p[i] = begin(i ? &engine_jit : &engine_interp, code, sizeof code);
+            put_le32(p[i]->ram + 0x1080, 0x41c40000); /* 24.5 */
+        }
+        go(p[0], p[1], seed);
+        assert_int_equal(get_le32(p[1]->ram + DATA), 49);
+        assert_true(jit_stats(p[1]->cpu.jit.jit)->traces > 0);
+        pc_free(p[0]);
+        pc_free(p[1]);
+    }
+}
+
 /* A loop over two pages, the second at 5000h; in round 1500 its entry of the page table changes. */
 enum way { BY_JUMP, BY_CALL, BY_POINTER, WAYS };
 enum flush { INVLPG, CR3, FLUSHES };
@@ -145,6 +180,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_store_to_trace),
+        cmocka_unit_test(test_x87_in_trace),
         cmocka_unit_test(test_pages),
     };
     return RUN(tests);
