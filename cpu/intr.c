@@ -533,7 +533,7 @@ static bool before_instruction(struct cpu *c, bool *delivered)
     struct cpu_state *s = &c->s;
     drop(c, REQ_DB);
     if (s->rflags & EF_RF) {
-        s->rflags &= ~(uint64_t)EF_RF; /* it holds for one instruction */
+        s->rflags &= ~(uint64_t)EF_RF;        /* it holds for one instruction */
     } else if (!(s->shadow & SHADOW_MOVSS)) { /* as RF would: SDM 3A 6.8.3 */
         uint32_t hits = breakpoints_here(c);
         *delivered = hits;
