@@ -13,8 +13,7 @@
 
 /* Who has them while an engine can choose. */
 enum chips_wish {
-    CHIPS_AUTO,   /* the kernel, where that is known to be a gain */
-    CHIPS_OURS,   /* never the kernel */
+    CHIPS_OURS,   /* we have */
     CHIPS_KERNEL, /* the kernel, or the engine does not join */
 };
 

@@ -62,8 +62,6 @@ bool kvm_chips_make(struct kvm_vm *k, struct err *e)
         return true;
     for (size_t i = 0; i < ARRAY_LEN(need); i++)
         can = can && ioctl(k->fd, KVM_CHECK_EXTENSION, need[i]) > 0;
-    if (chips->wish == CHIPS_AUTO && (k->emulates || !can || !threads))
-        return true;
     if (!threads)
         return err_set(e, ERR_INVALID,
                        "--irqchip kernel: CPUs wait in the kernel, and so need --sched parallel");
