@@ -12,6 +12,10 @@ struct codemem {
     const uint8_t *rx; /* to run it, and to read it */
     size_t size;       /* bytes; touched as it is used */
     void (*free)(struct codemem *m);
+    /* In a copy of the process that fork() made, while the other one waits: gives the copy its own
+     * memory in the same place, with what is in the bytes up to `hot` and from `cold` up to `end`.
+     * False: the host has none, and both still write to the same. */
+    bool (*own)(struct codemem *m, size_t hot, size_t cold, size_t end);
     /* Makes p the base of segment GS for the calling thread; NULL: code may do that itself, by
      * WRGSBASE. Nothing else here uses GS. */
     void (*set_gs)(const void *p);

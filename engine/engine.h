@@ -35,6 +35,10 @@ struct engine {
     void (*sync)(struct cpu *c);
     /* Text for the monitor, of the machine that c is in. */
     void (*show)(struct cpu *c, char *buf, size_t size);
+    /* In a copy of the process that fork() made, while the other one waits: what they would share
+     * becomes the copy's own. False: that can't be, and nothing may run in the copy. NULL: they
+     * share nothing. */
+    bool (*own)(struct cpu **cpus, unsigned n);
     bool by_time;         /* a run ends by the host's clock, and s.icount is a guess */
     bool (*usable)(void); /* NULL: on every host */
     /* CPUs can run at the same time, each on a thread of its own, if cpu.parallel was set when they

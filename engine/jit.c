@@ -47,6 +47,15 @@ static bool join(struct cpu **cpus, unsigned n, struct err *e)
     return true;
 }
 
+static bool own(struct cpu **cpus, unsigned n)
+{
+    bool ok = true;
+    for (unsigned i = 0; i < n && ok; i++)
+        if (!i || cpus[i]->jit.jit != cpus[i - 1]->jit.jit)
+            ok = jit_own(cpus[i]->jit.jit);
+    return ok;
+}
+
 static enum engine_exit run(struct cpu *c, uint64_t budget)
 {
     return soft_run_by(c, budget, jit_run);
@@ -63,5 +72,6 @@ const struct engine engine_jit = {.name = "jit",
                                   .part = part,
                                   .run = run,
                                   .show = show,
+                                  .own = own,
                                   .usable = usable,
                                   .parallel = true};

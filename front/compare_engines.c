@@ -86,6 +86,12 @@ static bool different(struct pair *p, bool print)
 
 /* --- in the checkpoint ------------------------------------------------------------------------ */
 
+/* In a copy of this process, which must not write to this one's generated code. */
+static bool own(struct pair *p)
+{
+    return machine_own(p->side[0].machine) && machine_own(p->side[1].machine);
+}
+
 /* Runs fn in a copy of this process; true if it returned true. */
 static bool in_copy(struct pair *p, bool (*fn)(struct pair *p, uint64_t n, uint64_t k), uint64_t n,
                     uint64_t k)
@@ -95,6 +101,10 @@ static bool in_copy(struct pair *p, bool (*fn)(struct pair *p, uint64_t n, uint6
     pid_t pid = fork();
     if (pid == 0) {
         p->side[0].shown = false;
+        if (!own(p)) {
+            fprintf(stderr, "ishi: no memory for a copy of the generated code\n");
+            _exit(1);
+        }
         bool r = fn(p, n, k);
         fflush(stdout);
         _exit(r ? 1 : 0);
@@ -209,18 +219,32 @@ static void dismiss(struct pair *p, bool show)
 
 static void checkpoint(struct pair *p)
 {
-    int fd[2];
+    int fd[2], ready[2];
+    char c;
     dismiss(p, false);
     p->marks = 0;
     if (pipe(fd) < 0)
         return;
+    if (pipe(ready) < 0) {
+        close(fd[0]);
+        close(fd[1]);
+        return;
+    }
     fflush(stdout);
     p->keeper = fork();
     if (p->keeper == 0) {
         close(fd[1]);
+        close(ready[0]);
+        if (!own(p))
+            _exit(1);
+        close(ready[1]);
         be_keeper(p, fd[0]);
     }
     close(fd[0]);
+    close(ready[1]);
+    while (read(ready[0], &c, 1) < 0 && errno == EINTR)
+        ;
+    close(ready[0]);
     p->tell = fd[1];
     if (p->keeper < 0) {
         close(fd[1]);

@@ -413,6 +413,11 @@ void jit_join(struct jit *j, struct jit *other)
     other->peer = j;
 }
 
+bool jit_own(struct jit *j)
+{
+    return j->mem.own(&j->mem, j->emit.a.at, j->split, j->emit.cold.at);
+}
+
 void jit_free(struct jit *j)
 {
     struct jit *before = j;

@@ -19,6 +19,8 @@ struct jit;
 /* For CPUs that share one block cache. Owns *m from now on. To be freed before the blocks. */
 struct jit *jit_new(struct cpu **cpus, unsigned count, const struct codemem *m);
 void jit_free(struct jit *j);
+/* In a copy of the process, as codemem.own() says; for j alone, not for those it was joined to. */
+bool jit_own(struct jit *j);
 /* Of the same machine, whose CPUs each have a jit: what is shown and watched is of all. */
 void jit_join(struct jit *j, struct jit *other);
 

@@ -147,6 +147,11 @@ static struct cpu *synced(const struct machine *m, unsigned i)
     return m->cpu[i];
 }
 
+bool machine_own(struct machine *m)
+{
+    return !m->cfg.engine->own || m->cfg.engine->own(m->cpu, m->cfg.cpus);
+}
+
 static bool start_guest(struct machine *m, struct err *e)
 {
     struct boot_entry entry;

@@ -137,6 +137,9 @@ const struct display_source *machine_display(struct machine *m);
 struct bus *machine_bus(struct machine *m);
 struct pc *machine_pc(struct machine *m);
 const struct engine *machine_engine(const struct machine *m);
+/* In a copy of the process that fork() made, while the other one waits: the machine runs apart from
+ * the one there. False: there is no memory for that. */
+bool machine_own(struct machine *m);
 /* At an instruction boundary, so between two calls of machine_run(). False with *e: the machine
  * stays on the engine that it has. */
 bool machine_set_engine(struct machine *m, const struct engine *x, struct err *e);

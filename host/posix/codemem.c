@@ -1,6 +1,7 @@
 /* Memory for generated code: one piece of shared memory, mapped twice, so that no page is writable
  * and executable at once. */
 #include <asm/prctl.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -14,6 +15,19 @@ static void unmap(struct codemem *m)
 {
     munmap(m->rw, m->size);
     munmap((void *)(uintptr_t)m->rx, m->size);
+}
+
+static bool own(struct codemem *m, size_t hot, size_t cold, size_t end)
+{
+    void *rx = (void *)(uintptr_t)m->rx;
+    uint8_t *new = mmap(NULL, m->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (new == MAP_FAILED)
+        return false;
+    memcpy(new, m->rx, hot);
+    memcpy(new + cold, m->rx + cold, end - cold);
+    return mremap(new, m->size, m->size, MREMAP_MAYMOVE | MREMAP_FIXED, m->rw) == m->rw &&
+           mremap(m->rw, 0, m->size, MREMAP_MAYMOVE | MREMAP_FIXED, rx) == rx &&
+           !mprotect(rx, m->size, PROT_READ | PROT_EXEC);
 }
 
 static void set_gs(const void *p)
@@ -33,7 +47,8 @@ bool codemem_host(struct codemem *m, size_t size)
         munmap(rx, size);
         rx = MAP_FAILED;
     }
-    *m = (struct codemem){rw, rx, size, unmap, getauxval(AT_HWCAP2) & FSGSBASE ? NULL : set_gs};
+    *m =
+        (struct codemem){rw, rx, size, unmap, own, getauxval(AT_HWCAP2) & FSGSBASE ? NULL : set_gs};
     if (rx != MAP_FAILED)
         return true;
     if (rw != MAP_FAILED)

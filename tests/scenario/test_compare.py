@@ -54,6 +54,13 @@ def test_a_changed_register_is_found(piped, disk):
     assert len(re.findall(r"^ +12345[456]  0000:0000", text, re.M)) == 3, text
 
 
+def test_a_changed_register_is_found_in_generated_code(piped, disk):
+    """Late, when code is compiled and linked: the probes, each in a copy of the process, have code of their own."""
+    status, text = compare(piped, "--engines", "interp,jit", "--steps", "60M", "--inject", "40123457", "--history", "3", disk)
+    assert status == 1, text
+    assert "differ after 40123457 instructions" in text
+
+
 def test_what_is_not_right_is_said(piped, disk):
     for args, words in [((disk,), "compare with what"), (("--engines", "interp", disk), "two names"),
                         (("--engines", "interp,warp", disk), "no engine warp"), (("--every", "0", disk), "at least 1")]:
