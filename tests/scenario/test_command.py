@@ -397,8 +397,8 @@ def linux(default_guest):
 @pytest.mark.parametrize("topic,want", [
     ("registers", r"64-bit mode.*\nrip [0-9a-f]{16} .*cr0 8005003[13]"),
     ("fpu", r"fcw 037f.*st7.*mm15"),
-    ("gdt", r"0010 .*64-bit.*busy TSS"),
-    ("idt", r"0e  64-bit interrupt gate to 0010:ffffffff[0-9a-f]{8} DPL 0.*80  interrupt gate .* DPL 3"),
+    ("gdt", r"0010 .*64-bit.*busy 64-bit TSS"),
+    ("idt", r"0e  64-bit interrupt gate to 0010:ffffffff[0-9a-f]{8} DPL 0.*80  64-bit interrupt gate .* DPL 3"),
     ("tss", r"rsp0 f{5}.*ist1 f{5}"),
     ("pagetable", r"4 levels.*ffffffff[0-9a-f]{8} to ffffffff[0-9a-f]{8} .* rx"),
     ("lapic", r"boot CPU, on by software.*timer +vector ec"),
