@@ -440,6 +440,20 @@ static bool suits(const struct block *b)
            (code == ISA_64 || (code == ISA_32 && (b->key & KEY_FLAT_CS)));
 }
 
+/* Code was emitted, its halves from `hot` and `cold` on. */
+static void compiled(struct jit *j, const struct block *b, uint64_t rip, uint32_t hot,
+                     uint32_t cold)
+{
+    const struct emit *e = &j->emit;
+    const struct jit_watch *w = &j->watch;
+    uint32_t at = e->jb->entry;
+    j->stats.bytes += e->a.at - hot;
+    if (!w->compiled)
+        return;
+    w->compiled(w->opaque, b, rip, j->mem.rx + at, e->a.at - at);
+    w->compiled(w->opaque, b, rip, j->mem.rx + cold, e->cold.at - cold);
+}
+
 static bool compile(struct jit *j, struct block *b, uint64_t rip)
 {
     struct emit *e = &j->emit;
@@ -461,12 +475,7 @@ static bool compile(struct jit *j, struct block *b, uint64_t rip)
         blocks_note_link(b, 1, b); /* so that it ends when b is dropped */
     j->stats.compiled++;
     j->stats.uops += e->n;
-    j->stats.bytes += e->a.at - a.at;
-    if (j->watch.compiled) {
-        uint32_t at = e->jb->entry;
-        j->watch.compiled(j->watch.opaque, b, rip, j->mem.rx + at, e->a.at - at);
-        j->watch.compiled(j->watch.opaque, b, rip, j->mem.rx + cold.at, e->cold.at - cold.at);
-    }
+    compiled(j, b, rip, a.at, cold.at);
     return true;
 }
 
@@ -522,12 +531,7 @@ static void make_trace(struct jit *j, struct block *b, uint64_t rip)
     b->jit->writes |= e->jb->writes;
     j->stats.traces++;
     j->stats.parts += e->parts;
-    j->stats.bytes += e->a.at - a.at;
-    if (j->watch.compiled) {
-        uint32_t at = e->jb->entry;
-        j->watch.compiled(j->watch.opaque, b, rip, j->mem.rx + at, e->a.at - at);
-        j->watch.compiled(j->watch.opaque, b, rip, j->mem.rx + cold.at, e->cold.at - cold.at);
-    }
+    compiled(j, b, rip, a.at, cold.at);
 }
 
 void jit_watch(struct jit *j, const struct jit_watch *w)
