@@ -21,4 +21,11 @@ bool jit_list(struct jit *j, struct block *b, struct jit_listing *l)
     return false;
 }
 
-const struct engine engine_jit = {"jit", "JIT", join, part, soft_run, NULL, NULL, false, usable};
+const struct engine engine_jit = {
+    .name = "jit",
+    .text = "JIT",
+    .join = join,
+    .part = part,
+    .run = soft_run,
+    .usable = usable,
+};
