@@ -193,6 +193,25 @@ void bus_out(struct bus *b, uint16_t port, unsigned size, uint32_t value)
     region_write(b, BUS_PORT, port, size, value & mask_of(size));
 }
 
+/* The region of a port that takes accesses of `size` bytes there in one piece, or NULL. */
+static struct region *port_whole(struct bus *b, uint16_t port, unsigned size)
+{
+    struct region *r = find(b, BUS_PORT, port);
+    return r && r->ops && (sizes_of(r) & size) && r->size - (port - r->base) >= size ? r : NULL;
+}
+
+unsigned bus_in_many(struct bus *b, uint16_t port, unsigned size, void *to, unsigned n)
+{
+    struct region *r = port_whole(b, port, size);
+    return r && r->ops->read_many ? r->ops->read_many(r->dev, port - r->base, size, to, n) : 0;
+}
+
+unsigned bus_out_many(struct bus *b, uint16_t port, unsigned size, const void *from, unsigned n)
+{
+    struct region *r = port_whole(b, port, size);
+    return r && r->ops->write_many ? r->ops->write_many(r->dev, port - r->base, size, from, n) : 0;
+}
+
 /* bus_page(), with nothing to be seen of A20. */
 static uint8_t *page_at(struct bus *b, uint64_t paddr, bool *writable, uint8_t **flags)
 {

@@ -39,6 +39,11 @@ struct region_ops {
      * the read. NULL: reading may do something, so nobody but the guest may. False: nothing is
      * there. */
     bool (*peek)(void *dev, uint64_t offset, uint8_t *v);
+    /* Up to n reads, or writes, of `size` bytes at one offset, of which each but moves the next
+     * piece of a buffer: nothing that the guest could see between them is lost. Returns how many
+     * were done, perhaps none; the next is a single one. May be NULL. */
+    unsigned (*read_many)(void *dev, uint64_t offset, unsigned size, void *to, unsigned n);
+    unsigned (*write_many)(void *dev, uint64_t offset, unsigned size, const void *from, unsigned n);
 };
 
 struct region {
@@ -104,6 +109,9 @@ void bus_remove(struct bus *b, struct region *r);
 /* Ports. `size` 1, 2 or 4. */
 uint32_t bus_in(struct bus *b, uint16_t port, unsigned size);
 void bus_out(struct bus *b, uint16_t port, unsigned size, uint32_t value);
+/* As many of n such accesses, one after another, as can be done at once; perhaps none. */
+unsigned bus_in_many(struct bus *b, uint16_t port, unsigned size, void *to, unsigned n);
+unsigned bus_out_many(struct bus *b, uint16_t port, unsigned size, const void *from, unsigned n);
 
 /* What a physical page (any address in it) is. Returns the host address of its first byte, or NULL
  * for a device or nothing. *writable: false for ROM. *flags: its page_flags entry, NULL for memory

@@ -115,6 +115,63 @@ static bool rep_next(struct cpu *c, const struct uop *u)
     return true;
 }
 
+/* Host address of the elements at seg:off, if several can be moved at once: upwards, within a page
+ * that the TLB has, the segment and the run's budget. *many: how many, at most. */
+static void *several(struct cpu *c, const struct uop *u, unsigned seg, uint64_t off, bool write,
+                     unsigned *many)
+{
+    unsigned n = port_size(u);
+    uint64_t mask = size_mask(u->asize), count = c->s.r[R_CX] & mask, la;
+    if (!repeated(u) || (c->s.rflags & EF_DF) || (c->key & KEY_SINGLE) || (c->s.dr7 & 0xff) ||
+        cpu_requests(c) || !seg_linear(c, seg, off, n, write ? ACC_WRITE : ACC_READ, &la))
+        return NULL;
+    const struct tlb_entry *e = tlb_slot(c, c->tlb_ctx, la);
+    uint64_t at = la & (PAGE_SIZE - 1), used = cpu_icount(c);
+    if ((write ? e->write : e->read) != la - at || used >= c->limit)
+        return NULL;
+    count = min_u64(count, c->limit - used);
+    count = min_u64(count, (PAGE_SIZE - at) / n);
+    if (mask - off < PAGE_SIZE)
+        count = min_u64(count, (mask - off + 1) / n);
+    if (count < 2 || !seg_linear(c, seg, off, (unsigned)count * n, ACC_READ, &la))
+        return NULL;
+    *many = (unsigned)count;
+    return (void *)(e->host + at);
+}
+
+/* Elements are done, of which the last is not the string's: the engine counts that one. */
+static void moved(struct cpu *c, const struct uop *u, unsigned reg, unsigned done)
+{
+    advance(c, u, reg, done * port_size(u));
+    reg_put(c, R_CX, u->asize, c->s.r[R_CX] - done);
+    c->s.icount += done;
+}
+
+/* Does what can be done of REP INS at once, but never its last element. */
+static void in_several(struct cpu *c, const struct uop *u, uint16_t port)
+{
+    unsigned n, size = port_size(u), done;
+    void *to = several(c, u, SEG_ES, c->s.r[R_DI] & size_mask(u->asize), true, &n);
+    if (!to)
+        return;
+    cpu_lock(c);
+    done = bus_in_many(c->bus, port, size, to, n - 1);
+    cpu_unlock(c);
+    moved(c, u, R_DI, done);
+}
+
+static void out_several(struct cpu *c, const struct uop *u, uint16_t port)
+{
+    unsigned n, size = port_size(u), done;
+    const void *from = several(c, u, u->seg, c->s.r[R_SI] & size_mask(u->asize), false, &n);
+    if (!from)
+        return;
+    cpu_lock(c);
+    done = bus_out_many(c->bus, port, size, from, n - 1);
+    cpu_unlock(c);
+    moved(c, u, R_SI, done);
+}
+
 static bool in_one(struct cpu *c, const struct uop *u, uint16_t port, unsigned n)
 {
     uint64_t off = c->s.r[R_DI] & size_mask(u->asize);
@@ -139,6 +196,7 @@ bool h_ins(struct cpu *c, const struct uop *u)
     if (!c->single)
         return cpu_fault(c, EXC_RESTART, "INS", 0, 0);
     do {
+        in_several(c, u, port);
         if (!in_one(c, u, port, n))
             return false;
     } while (rep_next(c, u));
@@ -155,6 +213,7 @@ bool h_outs(struct cpu *c, const struct uop *u)
     if (rep_done(c, u))
         return rep_nothing(c, u);
     do {
+        out_several(c, u, port);
         if (!seg_load(c, u->seg, c->s.r[R_SI] & size_mask(u->asize), n, &v))
             return false;
         debug_port(c, port, n);

@@ -134,8 +134,8 @@ static bool one(struct cpu *c, struct string *s)
 
 static void fill(char *p, uint64_t v, unsigned size, uint64_t n)
 {
-    if (size == 1)
-        memset(p, (int)(uint8_t)v, n);
+    if (v == (uint8_t)v * (0x0101010101010101u & ~0ull >> (64 - 8 * size)))
+        memset(p, (int)(uint8_t)v, n * size);
     else
         for (uint64_t i = 0; i < n; i++)
             mem_put(p + i * size, size, v);

@@ -440,6 +440,36 @@ static void command_port_write(void *dev, uint64_t offset, unsigned size, uint64
         register_write(c, (unsigned)offset + i, (uint8_t)(value >> 8 * i));
 }
 
+/* All but the last of a block's, which is an event. */
+static unsigned short_of_end(const struct ide_drive_state *s, unsigned size, unsigned n)
+{
+    return (unsigned)min_u64(n, (s->end - s->pos - 1) / size);
+}
+
+static unsigned command_port_read_many(void *dev, uint64_t offset, unsigned size, void *to,
+                                       unsigned n)
+{
+    struct ide_drive_state *s = selected(dev)->s;
+    if (offset != 0 || s->phase != IDE_DATA_IN || s->pos >= s->end)
+        return 0;
+    n = short_of_end(s, size, n);
+    memcpy(to, s->buffer + s->pos, n * size);
+    s->pos += n * size;
+    return n;
+}
+
+static unsigned command_port_write_many(void *dev, uint64_t offset, unsigned size, const void *from,
+                                        unsigned n)
+{
+    struct ide_drive_state *s = selected(dev)->s;
+    if (offset != 0 || (s->phase != IDE_DATA_OUT && s->phase != IDE_PACKET) || s->pos >= s->end)
+        return 0;
+    n = short_of_end(s, size, n);
+    memcpy(s->buffer + s->pos, from, n * size);
+    s->pos += n * size;
+    return n;
+}
+
 static uint64_t control_read(void *dev, uint64_t offset, unsigned size)
 {
     return status_of(dev);
@@ -461,7 +491,11 @@ static void control_write(void *dev, uint64_t offset, unsigned size, uint64_t va
     drive_irq(c);
 }
 
-static const struct region_ops command_ops = {command_port_read, command_port_write, 1 | 2 | 4};
+static const struct region_ops command_ops = {.read = command_port_read,
+                                              .write = command_port_write,
+                                              .sizes = 1 | 2 | 4,
+                                              .read_many = command_port_read_many,
+                                              .write_many = command_port_write_many};
 static const struct region_ops control_ops = {control_read, control_write, 1};
 
 /* --- set-up --- */

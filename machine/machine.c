@@ -22,7 +22,9 @@
 #define TURN_ALONE  5000    /* while no other CPU has anything to do */
 #define TURN_SHORT  32      /* while a lock is fought for, so many to half as many more … */
 #define CONTEST     2000000 /* … until no CPU has found one taken for so many */
-#define CHUNK       20000   /* instructions between looks at the host's clock */
+#define CHUNK       20000   /* instructions between looks at the host's clock, at most … */
+#define CHUNK_MIN   250     /* … and at least … */
+#define NS_SLOW     8       /* … as a timer that is near wants it, if one takes so long */
 #define SLICE       200000  /* instructions in one machine_run() */
 #define TSC_HZ      1000000000ull
 
@@ -307,11 +309,13 @@ static void next_cpu(struct machine *m)
  * short against a timer's wanted precision. */
 static uint64_t until_timer(struct machine *m)
 {
-    if (m->cfg.clock == CLOCK_HOST)
-        return CHUNK;
     if (m->clock.next == CLOCK_NEVER)
-        return ~0ull;
+        return m->cfg.clock == CLOCK_HOST ? CHUNK : ~0ull;
     uint64_t now = source(m);
+    if (m->cfg.clock == CLOCK_HOST)
+        return m->clock.next <= now
+                   ? CHUNK_MIN
+                   : min_u64(max_u64((m->clock.next - now) / NS_SLOW, CHUNK_MIN), CHUNK);
     return m->clock.next <= now ? 1 : (m->clock.next - now + NS_PER_INSN - 1) / NS_PER_INSN;
 }
 

@@ -383,6 +383,89 @@ static void test_ins_repeats(void **state)
     machine_free(m);
 }
 
+/* A port behind which a row of numbers is read, or checked. */
+static struct row {
+    uint32_t next;
+    unsigned many; /* accesses that were not single */
+    bool wrong;
+} row;
+
+static uint64_t row_read(void *dev, uint64_t offset, unsigned size)
+{
+    return row.next++;
+}
+
+static void row_write(void *dev, uint64_t offset, unsigned size, uint64_t v)
+{
+    row.wrong |= v != row.next++;
+}
+
+static unsigned row_read_many(void *dev, uint64_t offset, unsigned size, void *to, unsigned n)
+{
+    n = n < 5 ? n : 5;
+    for (unsigned i = 0; i < n; i++)
+        put_le32((uint8_t *)to + 4 * i, (uint32_t)row_read(dev, offset, size));
+    row.many += n;
+    return n;
+}
+
+static unsigned row_write_many(void *dev, uint64_t offset, unsigned size, const void *from,
+                               unsigned n)
+{
+    n = n < 5 ? n : 5;
+    for (unsigned i = 0; i < n; i++)
+        row_write(dev, offset, size, get_le32((const uint8_t *)from + 4 * i));
+    row.many += n;
+    return n;
+}
+
+/* Elements at once or one by one, the state is the same wherever a run ends. */
+static void test_ins_and_outs_in_bulk(void **state)
+{
+    static const struct region_ops single = {row_read, row_write, 4},
+                                   many = {.read = row_read,
+                                           .write = row_write,
+                                           .sizes = 4,
+                                           .read_many = row_read_many,
+                                           .write_many = row_write_many};
+    for (unsigned budget = 1; budget < 44; budget++) {
+        struct machine *m[2];
+        unsigned at_once = 0;
+        for (unsigned i = 0; i < 2; i++) {
+            m[i] = machine_new("v2");
+            struct cpu *c = &m[i]->c;
+            struct region r = {.name = "row", .size = 4, .ops = i ? &many : &single};
+            struct uop u = {.size = 4, .asize = 4, .seg = SEG_DS, .aux = 0xf3 << 8};
+            protected_mode(m[i], 0);
+            assert_true(bus_add(&m[i]->bus, BUS_PORT, 0x40, &r, NULL));
+            row = (struct row){.next = 100};
+            c->s.r[R_DX] = 0x40;
+            for (unsigned out = 0; out < 2; out++) {
+                c->s.r[R_CX] = 40;
+                c->s.r[R_DI] = c->s.r[R_SI] = 0x50fd0; /* on to the next page */
+                row.next = 100;
+                for (uint64_t start; c->s.r[R_CX]; c->s.icount++) {
+                    start = c->s.icount;
+                    c->limit = start + budget;
+                    c->request = 0;
+                    assert_true((out ? h_outs : h_ins)(c, &u));
+                    assert_true(c->s.icount - start < budget);
+                    assert_int_equal(row.next, 140 - c->s.r[R_CX]);
+                }
+            }
+            assert_false(row.wrong);
+            at_once = row.many;
+            bus_remove(&m[i]->bus, &r);
+        }
+        assert_true(budget < 3 || at_once);
+        assert_memory_equal(m[0]->ram, m[1]->ram, RAM_SIZE);
+        m[0]->c.s.rflags = m[1]->c.s.rflags; /* RF: one left its runs more often */
+        assert_memory_equal(&m[0]->c.s, &m[1]->c.s, sizeof m[0]->c.s);
+        machine_free(m[0]);
+        machine_free(m[1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -399,6 +482,7 @@ int main(void)
         cmocka_unit_test(test_tsc_is_set),
         cmocka_unit_test(test_umip_and_tsd),
         cmocka_unit_test(test_ins_repeats),
+        cmocka_unit_test(test_ins_and_outs_in_bulk),
     };
     return RUN(tests);
 }
