@@ -2,7 +2,9 @@
  * (SDM 1 8.1.10), FXSAVE (SDM 1 10.5), and the XSAVE family (SDM 1 13), with the state components
  * x87, SSE and AVX.
  *
- * Whole images are built in a buffer and accessed at once, so that a fault changes nothing. */
+ * Images are built in a buffer and checked before they are written, so that a fault changes
+ * nothing. */
+#include "cpu/area.h"
 #include "cpu/helpers.h"
 #include "cpu/softfp_core.h"
 #include "cpu/x87.h"
@@ -15,6 +17,7 @@
 #define XSTATE_AVX   BIT(2)
 #define XSTATE_ALL   (XSTATE_X87 | XSTATE_SSE | XSTATE_AVX)
 #define XCOMP_BV     BIT(63)
+#define LEGACY_USED  416u /* the rest of the legacy region is software's */
 #define XSAVE_LEGACY 512u
 #define XSAVE_AVX    576u /* in both formats: AVX is the first component beyond the header */
 #define XSAVE_MAX    832u
@@ -133,6 +136,11 @@ static void env_unpack(struct cpu *c, const struct uop *u, const uint8_t *b)
     x87_update_es(c);
 }
 
+static struct area env_area(const struct uop *u)
+{
+    return u->size == 2 ? AREA_ENV16 : AREA_ENV32;
+}
+
 /* The area of FSAVE and FSTENV, whose units are words or doublewords. */
 static bool area_aligned(struct cpu *c, const struct uop *u, unsigned acc)
 {
@@ -143,7 +151,7 @@ bool h_fnstenv(struct cpu *c, const struct uop *u)
 {
     uint8_t b[28];
     env_pack(c, u, b);
-    if (!area_aligned(c, u, ACC_WRITE) || !seg_store_bytes(c, u->seg, c->s.r[R_T0], b, env_size(u)))
+    if (!area_aligned(c, u, ACC_WRITE) || !area_store(c, u, env_area(u), 0, b, env_size(u)))
         return false;
     c->s.fcw |= 0x3f;
     x87_update_es(c);
@@ -154,7 +162,7 @@ bool h_fldenv(struct cpu *c, const struct uop *u)
 {
     uint8_t b[28];
     if (!x87_begin(c) || !area_aligned(c, u, ACC_READ) ||
-        !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, env_size(u)))
+        !area_load(c, u, env_area(u), 0, b, env_size(u)))
         return false;
     env_unpack(c, u, b);
     return true;
@@ -170,7 +178,7 @@ bool h_fnsave(struct cpu *c, const struct uop *u)
         put_le64(b + n + 10 * i, v.sig);
         put_le16(b + n + 10 * i + 8, v.exp);
     }
-    if (!area_aligned(c, u, ACC_WRITE) || !seg_store_bytes(c, u->seg, c->s.r[R_T0], b, n + 80))
+    if (!area_aligned(c, u, ACC_WRITE) || !area_store(c, u, env_area(u), 0, b, n + 80))
         return false;
     x87_init(c);
     return true;
@@ -181,7 +189,7 @@ bool h_frstor(struct cpu *c, const struct uop *u)
     uint8_t b[108];
     unsigned n = env_size(u);
     if (!x87_begin(c) || !area_aligned(c, u, ACC_READ) ||
-        !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, n + 80))
+        !area_load(c, u, env_area(u), 0, b, n + 80))
         return false;
     env_unpack(c, u, b);
     for (unsigned i = 0; i < 8; i++) {
@@ -297,21 +305,21 @@ bool h_stmxcsr(struct cpu *c, const struct uop *u)
 bool h_fxsave(struct cpu *c, const struct uop *u)
 {
     uint8_t b[XSAVE_LEGACY];
-    if (misaligned(c, u, 16) || !seg_probe(c, u->seg, c->s.r[R_T0], sizeof b, ACC_WRITE) ||
-        !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, sizeof b))
+    if (misaligned(c, u, 16) || !area_probe(c, u, AREA_BLOCKS, 0, sizeof b, ACC_WRITE) ||
+        !area_load(c, u, AREA_BLOCKS, 0, b, sizeof b))
         return false;
     legacy_x87_pack(c, u->size == 8, b);
     put_le32(b + 24, c->s.mxcsr);
     put_le32(b + 28, MXCSR_MASK);
     if (c->s.cr4 & CR4_OSFXSR)
         legacy_sse_pack(c, b);
-    return seg_store_bytes(c, u->seg, c->s.r[R_T0], b, 416);
+    return area_store(c, u, AREA_BLOCKS, 0, b, LEGACY_USED);
 }
 
 bool h_fxrstor(struct cpu *c, const struct uop *u)
 {
     uint8_t b[XSAVE_LEGACY];
-    if (misaligned(c, u, 16) || !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, sizeof b) ||
+    if (misaligned(c, u, 16) || !area_load(c, u, AREA_BLOCKS, 0, b, sizeof b) ||
         bad_mxcsr(c, get_le32(b + 24)))
         return false;
     legacy_x87_unpack(c, u->size == 8, b);
@@ -356,24 +364,28 @@ static void avx_pack(const struct cpu *c, uint8_t *b)
 
 enum xsave_kind { XSAVE_PLAIN, XSAVE_OPT, XSAVE_COMPACT };
 
-/* Writes the parts that the form defines and leaves the rest of the image as it is. */
+/* Writes the parts that the form defines. Processors ask for the header, with AVX to the end of it,
+ * and for the legacy region only if something of it is saved, initial or not; MXCSR goes with SSE
+ * and AVX, with XSAVEC it is SSE's alone (SDM 1 13.7, 13.10). XSAVEOPT and XSAVEC don't write what
+ * is initial. */
 static bool xsave(struct cpu *c, const struct uop *u, enum xsave_kind kind)
 {
     uint8_t b[XSAVE_MAX] = {0};
     if (!xsave_ready(c) || misaligned(c, u, 64))
         return false;
     uint64_t want = requested(c), used = xsave_in_use(c) & want;
-    bool wide = u->size == 8, avx = want & XSTATE_AVX;
-    uint64_t off = c->s.r[R_T0];
-    unsigned n = avx ? XSAVE_MAX : XSAVE_AVX;
-    if (!seg_probe(c, u->seg, off, n, ACC_WRITE) || !seg_load_bytes(c, u->seg, off, b, n))
-        return false;
-    /* XSAVEOPT and XSAVEC don't write what is initial. MXCSR goes with SSE and AVX; with XSAVEC it
-     * is SSE's alone (SDM 1 13.7, 13.10). */
     uint64_t write = kind == XSAVE_PLAIN ? want : used;
+    bool mxcsr = want & (kind == XSAVE_COMPACT ? XSTATE_SSE : XSTATE_SSE | XSTATE_AVX);
+    bool legacy = want & XSTATE_X87 || mxcsr;
+    unsigned n = (want & XSTATE_AVX ? XSAVE_MAX : XSAVE_AVX) - XSAVE_LEGACY;
+    if (!area_probe(c, u, AREA_BLOCKS, XSAVE_LEGACY, n, ACC_WRITE) ||
+        (legacy && (!area_probe(c, u, AREA_BLOCKS, 0, LEGACY_USED, ACC_WRITE) ||
+                    !area_load(c, u, AREA_BLOCKS, 0, b, LEGACY_USED))) ||
+        !area_load(c, u, AREA_BLOCKS, XSAVE_LEGACY, b + XSAVE_LEGACY, 16))
+        return false;
     if (write & XSTATE_X87)
-        legacy_x87_pack(c, wide, b);
-    if (kind == XSAVE_COMPACT ? write & XSTATE_SSE : want & (XSTATE_SSE | XSTATE_AVX)) {
+        legacy_x87_pack(c, u->size == 8, b);
+    if (mxcsr) {
         put_le32(b + 24, c->s.mxcsr);
         put_le32(b + 28, MXCSR_MASK);
     }
@@ -387,7 +399,11 @@ static bool xsave(struct cpu *c, const struct uop *u, enum xsave_kind kind)
     } else {
         put_le64(b + 512, (get_le64(b + 512) & ~want) | used);
     }
-    return seg_store_bytes(c, u->seg, off, b, n);
+    return (!legacy || area_store(c, u, AREA_BLOCKS, 0, b, LEGACY_USED)) &&
+           (!(write & XSTATE_AVX) ||
+            area_store(c, u, AREA_BLOCKS, XSAVE_AVX, b + XSAVE_AVX, 16 * vector_count(c))) &&
+           area_store(c, u, AREA_BLOCKS, XSAVE_LEGACY, b + XSAVE_LEGACY,
+                      kind == XSAVE_COMPACT ? 16 : 8);
 }
 
 bool h_xsave(struct cpu *c, const struct uop *u)
@@ -430,21 +446,26 @@ static void initial_x87(struct cpu *c)
     memset(c->s.fp_exp, 0, sizeof c->s.fp_exp);
 }
 
+/* The header first. Of the legacy region nothing is read if nothing of it is asked for; what is
+ * asked for is read though it is initial. */
 bool h_xrstor(struct cpu *c, const struct uop *u)
 {
     uint8_t b[XSAVE_MAX] = {0};
-    uint64_t present, off = c->s.r[R_T0];
+    uint64_t present;
     bool compact;
-    if (!xsave_ready(c) || misaligned(c, u, 64) || !seg_load_bytes(c, u->seg, off, b, XSAVE_AVX) ||
+    if (!xsave_ready(c) || misaligned(c, u, 64) ||
+        !area_load(c, u, AREA_BLOCKS, XSAVE_LEGACY, b + XSAVE_LEGACY, XSAVE_AVX - XSAVE_LEGACY) ||
         bad_header(c, b, &present, &compact))
         return false;
     uint64_t want = requested(c), load = want & present;
-    if ((load & XSTATE_AVX) && !seg_load_bytes(c, u->seg, off, b, XSAVE_MAX))
-        return false;
     /* The standard form loads MXCSR with SSE or AVX whatever XSTATE_BV says; the compact one with
      * SSE, from the image or as its initial value. */
     bool mxcsr = compact ? want & XSTATE_SSE : want & (XSTATE_SSE | XSTATE_AVX);
     bool from_image = !compact || (load & XSTATE_SSE);
+    if (((want & XSTATE_X87 || mxcsr) && !area_load(c, u, AREA_BLOCKS, 0, b, LEGACY_USED)) ||
+        ((load & XSTATE_AVX) &&
+         !area_load(c, u, AREA_BLOCKS, XSAVE_AVX, b + XSAVE_AVX, XSAVE_MAX - XSAVE_AVX)))
+        return false;
     if (mxcsr && from_image && bad_mxcsr(c, get_le32(b + 24)))
         return false;
     if (load & XSTATE_X87)

@@ -275,18 +275,22 @@ void lift_vec_zero(struct lift *l)
 }
 
 /* MASKMOVQ, MASKMOVDQU: the bytes of a whose byte in b has its top bit set, to DS:rDI. Only they
- * are checked. */
+ * are checked. The address size cuts where each half begins, as of other pieces (cpu/area.h). */
+static uint64_t maskmov_offset(const struct cpu *c, const struct uop *u, unsigned i)
+{
+    return ((c->s.r[R_DI] + (i & 8)) & ~0ull >> (64 - 8 * u->asize)) + (i & 7);
+}
+
 static bool maskmov(struct cpu *c, const struct uop *u)
 {
     const bool mmx = u->size == 8;
     const union vreg *data = mmx ? vec_mmx_source(c, u->a) : cpu_vreg(c, u->a);
     const union vreg *mask = mmx ? vec_mmx_source(c, u->b) : cpu_vreg(c, u->b);
-    const uint64_t cut = ~0ull >> (64 - 8 * u->asize), at = c->s.r[R_DI];
     for (unsigned i = 0; i < u->size; i++)
-        if (mask->b[i] >> 7 && !seg_probe(c, u->seg, (at + i) & cut, 1, ACC_WRITE))
+        if (mask->b[i] >> 7 && !seg_probe(c, u->seg, maskmov_offset(c, u, i), 1, ACC_WRITE))
             return false;
     for (unsigned i = 0; i < u->size; i++)
-        if (mask->b[i] >> 7 && !seg_store(c, u->seg, (at + i) & cut, 1, data->b[i]))
+        if (mask->b[i] >> 7 && !seg_store(c, u->seg, maskmov_offset(c, u, i), 1, data->b[i]))
             return false;
     if (mmx)
         vec_mmx_touch(c);

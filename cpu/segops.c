@@ -1,4 +1,5 @@
 /* Instructions on segment registers, selectors and descriptor tables. */
+#include "cpu/area.h"
 #include "cpu/intr.h"
 #include "cpu/sysop.h"
 
@@ -109,7 +110,7 @@ static bool store_table(struct cpu *c, const struct uop *u, const struct dtable 
     put_le16(buf, (uint16_t)t->limit);
     put_le64(buf + 2, t->base);
     return seg_aligned(c, u->seg, c->s.r[R_T0], 4, ACC_WRITE) &&
-           seg_store_bytes(c, u->seg, c->s.r[R_T0], buf, cpu_64(c) ? 10 : 6);
+           area_store(c, u, AREA_TABLE, 0, buf, cpu_64(c) ? 10 : 6);
 }
 
 bool h_sgdt(struct cpu *c, const struct uop *u)
@@ -126,7 +127,7 @@ static bool load_table(struct cpu *c, const struct uop *u, struct dtable *t)
 {
     uint8_t buf[10] = {0};
     uint64_t base;
-    if (!seg_load_bytes(c, u->seg, c->s.r[R_T0], buf, cpu_64(c) ? 10 : 6))
+    if (!area_load(c, u, AREA_TABLE, 0, buf, cpu_64(c) ? 10 : 6))
         return false;
     base = get_le64(buf + 2);
     if (!cpu_64(c) && u->size == 2)

@@ -115,9 +115,10 @@ static bool selected(const union vreg *mask, unsigned i, unsigned size)
     return mask->b[i * size + size - 1] >> 7;
 }
 
+/* Not cut to the address size: the lanes are parts of one operand. */
 static uint64_t lane_offset(const struct cpu *c, const struct uop *u, unsigned i, unsigned size)
 {
-    return (c->s.r[R_T0] + (uint64_t)i * size) & ~0ull >> (64 - 8 * u->asize);
+    return c->s.r[R_T0] + (uint64_t)i * size;
 }
 
 static bool masked_load(struct cpu *c, const struct uop *u, unsigned size, unsigned n)

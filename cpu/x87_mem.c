@@ -2,6 +2,7 @@
  *
  * A store that an unmasked exception forbids (invalid, and for memory also overflow and underflow)
  * neither writes nor pops; one that faults changes nothing at all. */
+#include "cpu/area.h"
 #include "cpu/helpers.h"
 #include "cpu/softfp_core.h"
 #include "cpu/x87_fast.h"
@@ -77,7 +78,7 @@ bool h_fld_m80(struct cpu *c, const struct uop *u)
 {
     uint8_t b[10];
     if (!x87_begin(c) || !seg_aligned(c, u->seg, c->s.r[R_T0], 8, ACC_READ) ||
-        !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, sizeof b))
+        !area_load(c, u, AREA_TEN, 0, b, sizeof b))
         return false;
     return push_exact(c, u, (struct f80){get_le64(b), get_le16(b + 8)});
 }
@@ -106,7 +107,7 @@ bool h_fbld(struct cpu *c, const struct uop *u)
 {
     uint8_t b[10];
     if (!x87_begin(c) || !seg_aligned(c, u->seg, c->s.r[R_T0], 8, ACC_READ) ||
-        !seg_load_bytes(c, u->seg, c->s.r[R_T0], b, sizeof b))
+        !area_load(c, u, AREA_TEN, 0, b, sizeof b))
         return false;
     uint64_t v = 0;
     for (int i = 8; i >= 0; i--)
@@ -199,7 +200,7 @@ static bool store_ten(struct cpu *c, const struct uop *u, struct fp *x, uint64_t
     put_le16(b + 8, high);
     bool allowed = store_allowed(x);
     if (allowed && (!seg_aligned(c, u->seg, c->s.r[R_T0], 8, ACC_WRITE) ||
-                    !seg_store_bytes(c, u->seg, c->s.r[R_T0], b, sizeof b)))
+                    !area_store(c, u, AREA_TEN, 0, b, sizeof b)))
         return false;
     return store_done(c, u, x, allowed);
 }

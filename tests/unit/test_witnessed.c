@@ -265,6 +265,84 @@ static void test_half_precision_is_computed_before_it_is_stored(void **state)
     }
 }
 
+/* Images and ten-byte numbers are accessed in pieces, each of which begins where the address size
+ * can reach; vectors are one operand, whose bytes go on beyond it. FS is below: offsets near 4 GiB
+ * are in memory, and so is what lies behind them, while offset 0 is nowhere. */
+static void test_pieces_begin_within_the_address_size(void **state)
+{
+    static const struct {
+        uint8_t code[8];
+        uint8_t length;
+        uint32_t below; /* 4 GiB, the operand begins */
+        bool pieces;
+    } cases[] = {
+        {{0x64, 0x67, 0x0f, 0xae, 0x00}, 5, 0x100, true},    /* fxsave fs:[eax] */
+        {{0x64, 0x67, 0x0f, 0xae, 0x00}, 5, 0x200, false},   /* it ends there */
+        {{0x64, 0x67, 0x0f, 0xae, 0x20}, 5, 0x100, true},    /* xsave */
+        {{0x64, 0x67, 0x0f, 0xc7, 0x20}, 5, 0x100, true},    /* xsavec */
+        {{0x64, 0x67, 0x0f, 0xae, 0x28}, 5, 0x100, true},    /* xrstor */
+        {{0x64, 0x67, 0xdd, 0x30}, 4, 108 - 10, true},       /* fnsave */
+        {{0x64, 0x67, 0xd9, 0x30}, 4, 28 - 4, true},         /* fnstenv */
+        {{0x64, 0x67, 0xd9, 0x30}, 4, 28 - 2, false},        /* its last doubleword crosses */
+        {{0x64, 0x67, 0xd9, 0x20}, 4, 28 - 4, true},         /* fldenv */
+        {{0x64, 0x67, 0xdb, 0x38}, 4, 8, true},              /* fstp tbyte ptr */
+        {{0x64, 0x67, 0xdb, 0x38}, 4, 9, false},             /* the exponent crosses */
+        {{0x64, 0x67, 0xdb, 0x28}, 4, 8, true},              /* fld tbyte ptr */
+        {{0x64, 0x67, 0x0f, 0x11, 0x00}, 5, 8, false},       /* movups fs:[eax], xmm0 */
+        {{0x64, 0x67, 0xc5, 0xfc, 0x11, 0x00}, 6, 8, false}, /* vmovups fs:[eax], ymm0 */
+        {{0x64, 0x67, 0xc4, 0xe2, 0x75, 0x2e, 0x08},
+         7,
+         8,
+         false},                                              /* vmaskmovps [eax], ymm1, ymm1 */
+        {{0x64, 0x67, 0x66, 0x0f, 0xf7, 0xc9}, 6, 8, true},   /* maskmovdqu xmm1, xmm1 */
+        {{0x64, 0x67, 0x66, 0x0f, 0xf7, 0xc9}, 6, 11, false}, /* the second half crosses */
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        struct machine *m = user64();
+        m->c.s.seg[SEG_FS].base = (uint64_t)DATA - BIT(32);
+        cpu_mode_changed(&m->c);
+        memset(m->c.s.v[1].b, 0xff, 32);
+        put_le32(m->ram + DATA - 0x100 + 24, 0x1f80); /* MXCSR of an image */
+        REG(m, R_AX) = 0xdeadbeef00000000 | (uint32_t)-cases[i].below;
+        REG(m, R_DI) = REG(m, R_AX);
+        assert_int_equal(run_code(m, cases[i].code, cases[i].length),
+                         cases[i].pieces ? EXC_PF : EXC_NONE);
+        machine_free(m);
+    }
+}
+
+/* Here the legacy region is nowhere, and the header is at offset 0. */
+static void test_which_parts_of_an_image_are_asked_for(void **state)
+{
+    static const struct {
+        uint8_t code[5], want;
+        bool compact, legacy;
+    } cases[] = {
+        {{0x64, 0x67, 0x0f, 0xae, 0x23}, 0, false, false}, /* xsave fs:[ebx] */
+        {{0x64, 0x67, 0x0f, 0xae, 0x23}, 1, false, true},
+        {{0x64, 0x67, 0x0f, 0xae, 0x23}, 4, false, true},  /* for MXCSR */
+        {{0x64, 0x67, 0x0f, 0xc7, 0x23}, 0, false, false}, /* xsavec */
+        {{0x64, 0x67, 0x0f, 0xc7, 0x23}, 2, false, true},
+        {{0x64, 0x67, 0x0f, 0xc7, 0x23}, 4, false, false},
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 0, false, false}, /* xrstor */
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 1, false, true},  /* though it is initial */
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 4, false, true},
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 4, true, false},
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 2, true, true},
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        struct machine *m = user64();
+        m->c.s.seg[SEG_FS].base = DATA;
+        cpu_mode_changed(&m->c);
+        put_le64(m->ram + DATA + 8, cases[i].compact ? BIT(63) | 7 : 0);
+        REG(m, R_BX) = 0xfffffe00;
+        REG(m, R_AX) = cases[i].want;
+        REG(m, R_DX) = 0;
+        assert_int_equal(run_code(m, cases[i].code, 5), cases[i].legacy ? EXC_PF : EXC_NONE);
+        machine_free(m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +360,8 @@ int main(void)
         cmocka_unit_test(test_segment_comes_before_alignment),
         cmocka_unit_test(test_base_registers_ignore_66),
         cmocka_unit_test(test_half_precision_is_computed_before_it_is_stored),
+        cmocka_unit_test(test_pieces_begin_within_the_address_size),
+        cmocka_unit_test(test_which_parts_of_an_image_are_asked_for),
     };
     return RUN(tests);
 }
