@@ -324,6 +324,24 @@ bool bus_dma_write(struct bus *b, uint64_t paddr, const void *buf, uint64_t len)
     return ok;
 }
 
+bool bus_dma_load16(struct bus *b, uint64_t paddr, uint16_t *v)
+{
+    uint8_t *flags, *from = dma_piece(b, paddr & ~1ull, false, &flags);
+    *v = from ? __atomic_load_n((uint16_t *)from, __ATOMIC_ACQUIRE) : 0xffff;
+    return from != NULL;
+}
+
+bool bus_dma_store16(struct bus *b, uint64_t paddr, uint16_t v)
+{
+    uint8_t *flags, *to = dma_piece(b, paddr & ~1ull, true, &flags);
+    if (!to)
+        return false;
+    __atomic_store_n((uint16_t *)to, v, __ATOMIC_RELEASE);
+    if (flags)
+        touched(b, paddr & ~1ull, 2, flags);
+    return true;
+}
+
 uint8_t *bus_ram(struct bus *b, uint64_t paddr, uint64_t len)
 {
     uint64_t end = paddr < PCI_HOLE_END ? bus_ram_low(b) : PCI_HOLE_END + bus_ram_high(b);

@@ -55,6 +55,11 @@ struct region {
     bool rom;      /* writes don't reach `host` */
     bool posted;   /* writes may come late, in order: before anything else that the guest asks of a
                     * device, and before anybody looks at the machine */
+    /* A write at offset `at`, at + stride, … says by its place alone that something waits: size and
+     * value mean nothing, and several may come as one, as late as posted ones. */
+    struct {
+        uint32_t at, stride, count; /* count 0: there are none */
+    } doorbells;
 
     /* Set by bus_add. */
     enum bus_space space;
@@ -139,6 +144,10 @@ bool bus_peek(struct bus *b, uint64_t paddr, uint8_t *v);
  * any address: wraps and absurd values are the guest's and are answered with false. */
 bool bus_dma_read(struct bus *b, uint64_t paddr, void *buf, uint64_t len);
 bool bus_dma_write(struct bus *b, uint64_t paddr, const void *buf, uint64_t len);
+/* The same for two bytes at an even address, which CPUs that run meanwhile see in one piece. The
+ * load is before what the caller reads next, the store after what it wrote before. */
+bool bus_dma_load16(struct bus *b, uint64_t paddr, uint16_t *v);
+bool bus_dma_store16(struct bus *b, uint64_t paddr, uint16_t v);
 
 /* Host address of [paddr, paddr+len) if it is contiguous main RAM, else NULL. For loaders. */
 uint8_t *bus_ram(struct bus *b, uint64_t paddr, uint64_t len);

@@ -25,3 +25,11 @@ void chips_ioapic(struct irq_chips *c, unsigned pin, bool level)
     *line ^= 1u << pin;
     c->input(c->opaque, CHIPS_IOAPIC, pin, level);
 }
+
+void chips_message(struct irq_chips *c, uint64_t addr, uint32_t data)
+{
+    if (c->message)
+        c->message(c->opaque, addr, data);
+    else
+        apic_bus_msi(c->apics, addr, data);
+}

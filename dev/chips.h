@@ -27,11 +27,15 @@ struct irq_chips {
     enum chips_wish wish;
     /* An input's level changed. NULL: nobody has taken the chips. */
     void (*input)(void *opaque, enum chips_input to, unsigned n, bool level);
+    /* A message of a PCI device's to the local APICs; NULL as `input`. */
+    void (*message)(void *opaque, uint64_t addr, uint32_t data);
     void *opaque;
 };
 
 /* Drive an input, 0..15 and 0..23, of whoever has the chips. */
 void chips_pic(struct irq_chips *c, unsigned n, bool level);
 void chips_ioapic(struct irq_chips *c, unsigned pin, bool level);
+/* The same for a message: a write of `data` to the window at 0xfee00000. */
+void chips_message(struct irq_chips *c, uint64_t addr, uint32_t data);
 
 #endif

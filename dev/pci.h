@@ -91,6 +91,9 @@ struct pci_bus {
     struct pci_func *func[256];   /* by device << 3 | function */
     struct irq pirq[4]; /* the four interrupt lines PIRQA to PIRQD; the board's to connect */
     uint8_t pirq_level; /* bit n: what pirq[n] was last driven to; follows from the state */
+    /* A write of a message (MSI-X); the board's to connect. */
+    void (*msi)(void *opaque, uint64_t addr, uint32_t data);
+    void *msi_opaque;
     struct bus *bus;
     const struct log *log;
 };
