@@ -18,8 +18,11 @@ struct options {
     const struct engine *engine; /* NULL: auto */
     const char *cpu;
     const char *append, *initrd, *firmware, *rom;
-    struct disk_option disk[MACHINE_DISKS];
+    struct disk_option disk[MACHINE_DISKS]; /* IDE */
     unsigned disk_count;
+    struct disk_option virtio[MACHINE_VIRTIO];
+    unsigned virtio_count;
+    bool virtio_first; /* one of them was given before any of `disk` */
     const char *serial[MACHINE_SERIALS];
     unsigned serial_count;
     const char *debugcon;

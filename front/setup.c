@@ -24,12 +24,31 @@ static const uint8_t *load(struct setup *s, const char *path, const char *what, 
     return data;
 }
 
-static bool open_disk(struct setup *s, unsigned i, const struct disk_option *o, struct err *e)
+static bool open_disk(struct setup *s, struct blockdev *d, const struct disk_option *o,
+                      struct err *e)
 {
     enum disk_mode mode = s->keep && o->mode == DISK_RW ? DISK_SNAPSHOT : o->mode;
-    if (!disk_open_raw(&s->disks[i], o->path, mode, e))
-        return false;
-    s->config.disk[i] = (struct machine_disk){&s->disks[i], o->cdrom};
+    return disk_open_raw(d, o->path, mode, e);
+}
+
+static bool drive_boots(struct blockdev *d, struct err *e);
+
+static bool open_disks(struct setup *s, struct err *e)
+{
+    struct err ignored;
+    const struct options *o = &s->options;
+    struct machine_config *c = &s->config;
+    for (unsigned i = 0; i < o->disk_count; i++) {
+        if (!open_disk(s, &s->disks[i], &o->disk[i], e))
+            return false;
+        c->disk[i] = (struct machine_disk){&s->disks[i], o->disk[i].cdrom};
+    }
+    for (unsigned i = 0; i < o->virtio_count; i++) {
+        if (!open_disk(s, &s->disks[MACHINE_DISKS + i], &o->virtio[i], e))
+            return false;
+        c->virtio_disk[i] = &s->disks[MACHINE_DISKS + i];
+    }
+    c->boot_virtio = o->virtio_first && drive_boots(c->virtio_disk[0], &ignored);
     return true;
 }
 
@@ -93,8 +112,8 @@ static bool drive_boots(struct blockdev *d, struct err *e)
         d->ops->read(d->opaque, 0, head, n, e) && boot_detect(head, n, d->size, d->name, &kind, e);
     free(head);
     if (ok && (kind == BOOT_PVH || kind == BOOT_MULTIBOOT))
-        return err_set(e, ERR_INVALID, "%s is %s and no disk: give it without --ide", d->name,
-                       boot_kind_name(kind));
+        return err_set(e, ERR_INVALID, "%s is %s and no disk: give it without --disk or --ide",
+                       d->name, boot_kind_name(kind));
     return ok;
 }
 
@@ -105,7 +124,7 @@ static bool some_drive_boots(struct setup *s, struct err *e)
     bool first = true;
     if (s->config.floppy || s->config.rom[0].data)
         return true;
-    for (unsigned i = 0; i < MACHINE_DISKS; i++) {
+    for (unsigned i = 0; i < ARRAY_LEN(s->disks); i++) {
         if (!s->disks[i].ops)
             continue;
         if (drive_boots(&s->disks[i], first ? e : &other))
@@ -170,6 +189,7 @@ static bool open_image(struct setup *s, bool *kernel, struct err *e)
                            o->image);
         memmove(&o->disk[1], &o->disk[0], o->disk_count * sizeof o->disk[0]);
         o->disk_count++;
+        o->virtio_first = false;
         o->disk[0] =
             (struct disk_option){o->image, kind == BOOT_ISO ? DISK_RO : DISK_RW, kind == BOOT_ISO};
         c->boot_cdrom |= kind == BOOT_ISO;
@@ -243,19 +263,17 @@ bool setup_open(struct setup *s, struct err *e)
         return err_set(e, ERR_DENIED, "log %s can't be written", o->log_file);
     /* what fails outside while the guest runs is always said */
     c->log = (struct log){o->log_mask | 1u << LOG_HOST, log_line, s};
-    if (!o->image && !o->disk_count && !strcmp(o->firmware, "none"))
+    if (!o->image && !o->disk_count && !o->virtio_count && !strcmp(o->firmware, "none"))
         return err_set(e, ERR_INVALID, "nothing to boot: give an image, or see ishi --help");
     if (!open_image(s, &kernel, e))
         return false;
     if (!kernel && (o->append || o->initrd))
         return err_set(e, ERR_INVALID, "%s goes with a kernel, and %s is not one",
                        o->append ? "--append" : "--initrd", o->image ? o->image : "no image");
-    if (!kernel && !o->disk_count && !c->floppy && !o->rom)
+    if (!kernel && !o->disk_count && !o->virtio_count && !c->floppy && !o->rom)
         return err_set(e, ERR_INVALID, "nothing to boot: give an image, or see ishi --help");
-    for (unsigned i = 0; i < o->disk_count; i++) {
-        if (!open_disk(s, i, &o->disk[i], e))
-            return false;
-    }
+    if (!open_disks(s, e))
+        return false;
     if (o->initrd && !(c->initrd = load(s, o->initrd, "initrd", &c->initrd_size, e)))
         return false;
     open_vga_bios(s);
@@ -277,7 +295,7 @@ bool setup_open(struct setup *s, struct err *e)
 
 void setup_close(struct setup *s)
 {
-    for (unsigned i = 0; i < MACHINE_DISKS; i++) {
+    for (unsigned i = 0; i < ARRAY_LEN(s->disks); i++) {
         struct err e;
         struct blockdev *d = &s->disks[i];
         if (!d->ops)

@@ -18,7 +18,7 @@ struct setup {
     bool raw;                 /* the terminal is in raw mode: lines on stderr need a CR */
 
     struct machine_config config; /* ready for machine_new() after setup_open() */
-    struct blockdev disks[MACHINE_DISKS];
+    struct blockdev disks[MACHINE_DISKS + MACHINE_VIRTIO]; /* IDE, virtio */
     struct host_char *chars[MACHINE_SERIALS + 1];
     unsigned char_count;
     uint8_t *files[8]; /* freed at the end */

@@ -22,11 +22,13 @@
 #include "dev/piix3.h"
 #include "dev/vga.h"
 #include "machine/pc.h"
+#include "virtio/blk.h"
 
-#define IRQS      16
-#define PINS      24
-#define PIRQ_PIN  16
-#define PC_STATES 64
+#define IRQS       16
+#define PINS       24
+#define PIRQ_PIN   16
+#define PC_STATES  112
+#define VIRTIO_DEV 3 /* PCI device of the first disk by virtio */
 
 /* One chip's interrupt line, or one of the south bridge's routed ones, on its way to the
  * controllers. */
@@ -57,6 +59,7 @@ struct pc {
     struct acpi_pm pm;
     struct ide ide;
     struct vga vga;
+    struct virtio_blk *virtio_disk[MACHINE_VIRTIO]; /* owned; NULL: none */
     struct i8259 pic;
     struct i8254 pit;
     struct mc146818 rtc;

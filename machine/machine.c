@@ -45,7 +45,7 @@ STATE_TABLE(machine_table, "machine", struct machine_state, STATE(struct machine
             STATE(struct machine_state, contest), STATE(struct machine_state, more),
             STATE(struct machine_state, unused));
 
-#define STATES 96
+#define STATES 160
 
 struct machine {
     struct machine_state s;

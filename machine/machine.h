@@ -19,9 +19,10 @@
 #include "machine/parallel.h"
 
 #define MACHINE_SERIALS 4
-#define MACHINE_DISKS                                                          \
-    4 /* IDE: primary master, primary slave, secondary master, secondary slave \
-       */
+#define MACHINE_DISKS                                                                              \
+    4                     /* IDE: primary master, primary slave, secondary master, secondary slave \
+                           */
+#define MACHINE_VIRTIO  8 /* disks by virtio */
 #define MACHINE_RAM_MIN (1ull << 20)
 #define MACHINE_ROMS    2
 
@@ -54,6 +55,9 @@ struct machine_config {
     struct chardev *debugcon;                /* ports 0xe9 and 0x402; may be NULL */
     uint16_t debug_exit_port;                /* of isa-debug-exit; 0: none */
     struct machine_disk disk[MACHINE_DISKS];
+    struct blockdev *virtio_disk[MACHINE_VIRTIO]; /* NULL: none */
+    /* Firmware: the disks by virtio before the first of `disk`. */
+    bool boot_virtio;
     bool boot_cdrom; /* firmware: try the CD-ROM before the disks */
     struct log log;
     uint64_t *coverage; /* counts executions by isa_row_index(); NULL: not wanted */

@@ -42,6 +42,18 @@ static void pin_set(void *opaque, unsigned pin, bool level)
     chips_ioapic(&((struct pc *)opaque)->chips, pin, level);
 }
 
+/* What is no interrupt is a write to memory like any other. */
+static void message(void *opaque, uint64_t addr, uint32_t data)
+{
+    struct pc *p = opaque;
+    uint8_t bytes[4];
+    put_le32(bytes, data);
+    if (addr >> 20 == 0xfee)
+        chips_message(&p->chips, addr, data);
+    else
+        bus_dma_write(&p->bus, addr, bytes, sizeof bytes);
+}
+
 /* The interval timer's output is cut off while the HPET stands in for it. */
 static void pit_set(void *opaque, unsigned n, bool level)
 {
@@ -309,6 +321,8 @@ static void init_chips(struct pc *p)
     pci_init(&p->pci, &p->bus, log);
     for (unsigned i = 0; i < 4; i++)
         p->pci.pirq[i] = (struct irq){pirq_set, p, i};
+    p->pci.msi = message;
+    p->pci.msi_opaque = p;
     i440fx_init(&p->host_bridge, &p->pci, p->firmware.shadow, log);
     piix3_init(&p->isa_bridge, &p->pci, on_reset, p, log);
     for (unsigned i = 0; i < IRQS; i++)
@@ -323,6 +337,20 @@ static void init_chips(struct pc *p)
         if (cfg->disk[i].dev)
             ide_attach(&p->ide, i / 2, i % 2, cfg->disk[i].cdrom ? IDE_CDROM : IDE_DISK,
                        cfg->disk[i].dev);
+    }
+}
+
+static const char *const virtio_name[MACHINE_VIRTIO] = {"virtio0", "virtio1", "virtio2", "virtio3",
+                                                        "virtio4", "virtio5", "virtio6", "virtio7"};
+
+static void init_virtio(struct pc *p)
+{
+    for (unsigned i = 0; i < MACHINE_VIRTIO; i++) {
+        if (!p->cfg->virtio_disk[i])
+            continue;
+        p->virtio_disk[i] = xcalloc(1, sizeof *p->virtio_disk[i]);
+        virtio_blk_init(p->virtio_disk[i], virtio_name[i], p->cfg->virtio_disk[i], &p->pci,
+                        PCI_DEVFN(VIRTIO_DEV + i, 0), p->clock, p->log);
     }
 }
 
@@ -407,6 +435,20 @@ static void list_states(struct pc *p)
     add_state(p, "vga", &vga_table, &p->vga.s);
     add_state(p, "vga.pci", &pci_func_table, &p->vga.pci.s);
     add_state(p, "vga.memory", &vga_vram_table, p->vga.vram);
+    for (unsigned i = 0; i < MACHINE_VIRTIO; i++) {
+        static const char *const msix[MACHINE_VIRTIO] = {
+            "virtio0.msix", "virtio1.msix", "virtio2.msix", "virtio3.msix",
+            "virtio4.msix", "virtio5.msix", "virtio6.msix", "virtio7.msix"};
+        static const char *const pci[MACHINE_VIRTIO] = {"virtio0.pci", "virtio1.pci", "virtio2.pci",
+                                                        "virtio3.pci", "virtio4.pci", "virtio5.pci",
+                                                        "virtio6.pci", "virtio7.pci"};
+        struct virtio_pci *v = p->virtio_disk[i] ? &p->virtio_disk[i]->virtio : NULL;
+        if (!v)
+            continue;
+        add_state(p, virtio_name[i], &virtio_table, &v->s);
+        add_state(p, msix[i], &msix_table, &v->msix.s);
+        add_state(p, pci[i], &pci_func_table, &v->pci.s);
+    }
 }
 
 static void describe_board(struct pc *p)
@@ -422,6 +464,17 @@ static void describe_board(struct pc *p)
         p->boot.pirq_gsi[i] = (uint8_t)(PIRQ_PIN + i);
 }
 
+/* Among hard disks SeaBIOS takes those of IDE first, if it isn't told. A list that it gets also
+ * goes before floppies and CD-ROMs, so it only gets one where that does not matter. */
+static void add_boot_order(struct pc *p)
+{
+    char list[48];
+    if (!p->cfg->boot_virtio || p->cfg->floppy || p->cfg->boot_cdrom)
+        return;
+    int n = snprintf(list, sizeof list, "/pci@i0cf8/scsi@%x/disk@0,0", VIRTIO_DEV);
+    fw_cfg_add(&p->fw_cfg, 0, "bootorder", list, (uint32_t)n + 1);
+}
+
 /* What the firmware reads from fw_cfg. */
 static void fill_fw_cfg(struct pc *p)
 {
@@ -430,6 +483,7 @@ static void fill_fw_cfg(struct pc *p)
     firmware_items(&p->boot, &p->bus, fw_cfg_add, &p->fw_cfg);
     if (cfg->floppy)
         fw_cfg_add(&p->fw_cfg, 0, "floppyimg/floppy.img", cfg->floppy, (uint32_t)cfg->floppy_size);
+    add_boot_order(p);
     for (unsigned i = 0; i < MACHINE_ROMS; i++) {
         if (!cfg->rom[i].data)
             continue;
@@ -455,6 +509,7 @@ struct pc *pc_new(const struct machine_config *cfg, struct clock *clock, void (*
     }
     wire_up(p);
     init_chips(p);
+    init_virtio(p);
     list_states(p);
     if (!place(p, e)) {
         pc_free(p);
@@ -471,6 +526,8 @@ void pc_free(struct pc *p)
         return;
     fw_cfg_free(&p->fw_cfg);
     vga_free(&p->vga);
+    for (unsigned i = 0; i < MACHINE_VIRTIO; i++)
+        free(p->virtio_disk[i]);
     firmware_free(&p->firmware);
     bus_free(&p->bus);
     free(p);
@@ -486,6 +543,9 @@ void pc_reset(struct pc *p)
     piix4_pm_reset(&p->power);
     ide_reset(&p->ide);
     vga_reset(&p->vga);
+    for (unsigned i = 0; i < MACHINE_VIRTIO; i++)
+        if (p->virtio_disk[i])
+            virtio_pci_reset(&p->virtio_disk[i]->virtio);
     i8259_reset(&p->pic);
     ioapic_reset(&p->ioapic);
     for (unsigned i = 0; i < p->cfg->cpus; i++)
@@ -532,9 +592,13 @@ static void fill_cmos(struct pc *p)
 static bool load_sector(struct pc *p, struct boot_entry *entry, struct err *e)
 {
     uint8_t sector[512];
-    for (unsigned i = 0; i < MACHINE_DISKS; i++) {
-        struct blockdev *d = p->cfg->disk[i].dev;
-        if (!d || p->cfg->disk[i].cdrom)
+    const unsigned all = MACHINE_DISKS + MACHINE_VIRTIO;
+    for (unsigned k = 0; k < all; k++) {
+        unsigned i = p->cfg->boot_virtio ? (k + MACHINE_DISKS) % all : k;
+        bool cdrom = i < MACHINE_DISKS && p->cfg->disk[i].cdrom;
+        struct blockdev *d =
+            i < MACHINE_DISKS ? p->cfg->disk[i].dev : p->cfg->virtio_disk[i - MACHINE_DISKS];
+        if (!d || cdrom)
             continue;
         if (d->size < sizeof sector)
             return err_set(e, ERR_FORMAT, "disk %s is smaller than a sector: nothing to boot",
@@ -543,8 +607,9 @@ static bool load_sector(struct pc *p, struct boot_entry *entry, struct err *e)
                (boot_sector(&p->bus, &p->boot, sector, 0x80, entry, e) ||
                 err_prefix(e, "%s", d->name));
     }
-    return err_set(e, ERR_INVALID,
-                   "without firmware a disk is needed to boot from: give --ide FILE");
+    return err_set(
+        e, ERR_INVALID,
+        "without firmware a disk is needed to boot from: give --disk FILE or --ide FILE");
 }
 
 /* What a guest that starts without firmware may expect a BIOS to have done: PCI addresses and
