@@ -6,6 +6,8 @@
  *   WIT_DATA   three pages, the third read-only; nothing before and behind them
  *   WIT_HIGH   the same pages again, above 4 GiB
  *   WIT_LOW    the same pages again below 64 KiB, where the host allows it
+ *   WIT_OVER   the same pages again, 4 GiB above WIT_DATA, the first two exchanged: what an offset
+ *              of 32 bits near its end reaches by GS, and what lies behind
  *   WIT_CODE   two pages of code, then nothing. Behind the case's bytes stands a jump to WIT_EXIT;
  *              all else is INT3
  *   WIT_EXIT   where a case leaves
@@ -23,6 +25,7 @@
 #define WIT_DATA       0x10000000ull
 #define WIT_HIGH       0x123410000000ull
 #define WIT_LOW        0x4000ull
+#define WIT_OVER       (WIT_DATA + BIT(32))
 #define WIT_RW         0x2000u /* bytes that may be written */
 #define WIT_BYTES      0x3000u
 #define WIT_CODE       0x20000000ull

@@ -144,6 +144,8 @@ static void put_prefixes(struct bytes *b, const struct isa_row *r, bool memory, 
     if (!b->tame && one_in(g, memory || string ? 6 : 40))
         list[n++] = segments[below(g, 6)];
     *p67 = !b->tame && one_in(g, memory || string ? 6 : 40);
+    if (*p67 && b->code64 && one_in(g, 4)) /* an offset of 32 bits may wrap */
+        list[n++] = 0x65;
     if (*p67)
         list[n++] = 0x67;
     for (unsigned i = n; i > 1; i--) { /* in any order */

@@ -195,27 +195,41 @@ static void any_state(struct maker *m)
 static uint64_t any_place(struct maker *m, unsigned asize, unsigned align)
 {
     struct rng *g = &m->g;
+    const unsigned span = align < 16 ? 64 : 0x380; /* an image */
     uint64_t base = WIT_DATA;
     if (asize == 8 && one_in(g, 3))
         base = WIT_HIGH;
     if (asize == 2)
         base = WIT_LOW;
     uint64_t at = 0x200 + below(g, 0x1a00);
-    if (align > 1 && !one_in(g, 8))
-        at &= -(uint64_t)align;
+    const uint64_t cut = align > 1 && !one_in(g, 8) ? -(uint64_t)align : ~0ull;
     if (m->tame)
-        return base + at;
+        return base + (at & cut);
     switch (below(g, 32)) {
     case 0:
     case 1:
-    case 2: return base + 0x1000 - below(g, 64);
-    case 3: return base + WIT_RW - below(g, 40);
-    case 4: return base + WIT_RW + below(g, 0x800);
-    case 5: return base + WIT_BYTES - below(g, 40);
-    case 6: return base - below(g, 40);
-    case 7: return asize == 8 ? BIT(47) + (rng_next(g) & 0xffffffffffff) : base + at;
-    default: return base + at;
+    case 2: return base + ((0x1000 - below(g, span)) & cut);
+    case 3: return base + ((WIT_RW - below(g, span)) & cut);
+    case 4: return base + ((WIT_RW + below(g, 0x800)) & cut);
+    case 5: return base + ((WIT_BYTES - below(g, span)) & cut);
+    case 6: return base - (below(g, span) & cut);
+    case 7: return asize == 8 ? BIT(47) + (rng_next(g) & 0xffffffffffff) : base + (at & cut);
+    default: return base + (at & cut);
     }
+}
+
+/* A segment with a base: what an offset of 32 bits reaches wraps. */
+static bool may_wrap(const struct maker *m)
+{
+    const struct insn *in = &m->i.in;
+    return m->c->mode == ISA_64 && in->asize == 4 && in->seg == SEG_GS;
+}
+
+/* The offset that leads there is below 0, and so at the end of its 32 bits. */
+static uint64_t wrapping_place(struct maker *m, unsigned align)
+{
+    uint64_t at = WIT_GS - 1 - below(&m->g, one_in(&m->g, 2) ? 64 : 0x300);
+    return one_in(&m->g, 8) ? at : at & -(uint64_t)align;
 }
 
 static uint64_t segment_base(const struct maker *m, unsigned seg)
@@ -495,7 +509,10 @@ static void set_special(struct maker *m)
         set_low(m, R_BX, in->asize,
                 any_place(m, in->asize, 1) - segment_base(m, in->seg) - (c->in.r[R_AX] & 0xff));
     if (strstr(name, "maskmov") && !in->is_mem)
-        set_low(m, R_DI, in->asize, any_place(m, in->asize, 1) - segment_base(m, in->seg));
+        set_low(
+            m, R_DI, in->asize,
+            (may_wrap(m) && one_in(&m->g, 2) ? wrapping_place(m, 1) : any_place(m, in->asize, 1)) -
+                segment_base(m, in->seg));
     if (!strncmp(name, "bt", 2) && in->is_mem && in->op[1].where == W_G && !one_in(&m->g, 16))
         c->in.r[in->op[1].reg] = below(&m->g, 0x800) - 0x400;
     if (strstr(name, "xsave") || strstr(name, "xrstor")) { /* the host may have more components */
@@ -597,8 +614,10 @@ static bool make_single(struct maker *m, const struct rows *rows)
     if (by_mask && (in->base == R_AX || in->index == R_AX || in->base == R_DX || in->index == R_DX))
         return false; /* EDX:EAX chooses components, and the host may have more */
     if (in->is_mem) {
-        uint64_t at = aim(m, any_place(m, in->asize, alignment(in->row)));
-        fill_operand(m, at);
+        unsigned align = alignment(in->row);
+        bool wraps = may_wrap(m) && one_in(&m->g, 2);
+        uint64_t at = aim(m, wraps ? wrapping_place(m, align) : any_place(m, in->asize, align));
+        fill_operand(m, wraps && one_in(&m->g, 2) ? at + PAGE_SIZE : at); /* see WIT_OVER */
     }
     return true;
 }

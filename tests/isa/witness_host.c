@@ -209,6 +209,7 @@ static void child_main(int in, int out)
         sigaction(signals[i], &act, NULL);
     touch(WIT_DATA, WIT_BYTES);
     touch(WIT_HIGH, WIT_BYTES);
+    touch(WIT_OVER, WIT_BYTES);
     touch(WIT_CODE, WIT_CODE_BYTES);
     touch(WIT_EXIT, PAGE_SIZE);
     if (low_memory)
@@ -333,6 +334,15 @@ static bool map_data(uint64_t at, int fd)
            map_file(at + WIT_RW, fd, WIT_RW, WIT_BYTES - WIT_RW, PROT_READ) != MAP_FAILED;
 }
 
+/* And with the two that are written exchanged. */
+static bool map_exchanged(uint64_t at, int fd)
+{
+    for (unsigned i = 0; i < WIT_RW; i += PAGE_SIZE)
+        if (map_file(at + i, fd, PAGE_SIZE - i, PAGE_SIZE, PROT_READ | PROT_WRITE) == MAP_FAILED)
+            return false;
+    return map_file(at + WIT_RW, fd, WIT_RW, WIT_BYTES - WIT_RW, PROT_READ) != MAP_FAILED;
+}
+
 static struct isa_features host_features(void)
 {
     struct isa_features f = {{0, 0}};
@@ -380,7 +390,7 @@ bool wit_host_init(struct wit *w, const char **why)
     code_alias = map_file(0, code, 0, WIT_CODE_BYTES, PROT_READ | PROT_WRITE);
     uint8_t *way_out = map_file(0, exit_fd, 0, PAGE_SIZE, PROT_READ | PROT_WRITE);
     if (code_alias == MAP_FAILED || way_out == MAP_FAILED || !map_data(WIT_DATA, fd) ||
-        !map_data(WIT_HIGH, fd) ||
+        !map_data(WIT_HIGH, fd) || !map_exchanged(WIT_OVER, fd) ||
         map_file(WIT_CODE, code, 0, WIT_CODE_BYTES, PROT_READ | PROT_EXEC) == MAP_FAILED ||
         map_file(WIT_EXIT, exit_fd, 0, PAGE_SIZE, PROT_READ | PROT_EXEC) == MAP_FAILED)
         return false;

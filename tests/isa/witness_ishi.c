@@ -96,6 +96,9 @@ bool wit_ishi_init(const struct wit *w, const struct engine *engine, struct err 
     o->next_table = TABLES;
     map_data(o, WIT_DATA);
     map_data(o, WIT_HIGH);
+    for (unsigned i = 0; i < WIT_BYTES; i += PAGE_SIZE)
+        map(o, WIT_OVER + i, DATA_AT + (i < WIT_RW ? PAGE_SIZE - i : i),
+            PTE_US | PTE_NX | (i < WIT_RW ? PTE_RW : 0));
     if (w->low)
         map_data(o, WIT_LOW);
     for (unsigned i = 0; i < WIT_CODE_BYTES; i += PAGE_SIZE)

@@ -49,9 +49,15 @@ void wit_patch(struct wit_case *c, uint64_t at, const void *bytes, unsigned n)
 {
     static const uint64_t bases[] = {WIT_DATA, WIT_HIGH, WIT_LOW};
     for (unsigned i = 0; i < ARRAY_LEN(bases); i++) {
-        uint64_t off = at - bases[i];
-        if (off >= WIT_RW || off + n > WIT_RW)
+        if (at >= bases[i] + WIT_RW || at + n <= bases[i])
             continue;
+        if (at < bases[i]) {
+            bytes = (const uint8_t *)bytes + (bases[i] - at);
+            n -= (unsigned)(bases[i] - at);
+            at = bases[i];
+        }
+        uint64_t off = at - bases[i];
+        n = (unsigned)min_u64(n, WIT_RW - off);
         if (c->patches == WIT_PATCHES || c->pool_used + n > sizeof c->pool)
             return;
         c->patch[c->patches++] = (struct wit_patch){(uint16_t)off, (uint16_t)n};
