@@ -1,8 +1,8 @@
-/* The interrupt controllers of a board as one thing that an engine may take over: a kernel that
+/* The interrupt controllers of a board, and its interval timer, as one thing that an engine may take over: a kernel that
  * runs the CPUs can have controllers of its own.
  *
- * While it has them, the states here are old, but for the levels of the inputs; those the board
- * hands on by `input`. Whoever took them puts the states right again before it gives them back. */
+ * While it has them, the states here are old, but for the levels of the inputs (and of the interval
+ * timer's, if that went with them, not even its level); those the board hands on by `input`. Whoever took them puts the states right again before it gives them back. */
 #ifndef ISHI_DEV_CHIPS_H
 #define ISHI_DEV_CHIPS_H
 
@@ -25,6 +25,7 @@ struct irq_chips {
     struct i8254 *pit;
     struct apic_bus *apics; /* lapic[i] is CPU i's */
     enum chips_wish wish;
+    bool pit_off; /* the HPET stands in for the interval timer's channel 0 */
     /* An input's level changed. NULL: nobody has taken the chips. */
     void (*input)(void *opaque, enum chips_input to, unsigned n, bool level);
     /* A message of a PCI device's to the local APICs; NULL as `input`. */

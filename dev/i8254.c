@@ -28,6 +28,7 @@ STATE_TABLE(i8254_table, "i8254", struct i8254_state,
     STATE(struct i8254_state, fired),
     STATE(struct i8254_state, speaker),
     STATE(struct i8254_state, irq_level),
+    STATE(struct i8254_state, touched),
     STATE_BLOB(struct i8254_state, unused));
 /* clang-format on */
 
@@ -343,6 +344,7 @@ static void i8254_write(void *dev, uint64_t offset, unsigned size, uint64_t valu
         write_count(p, (unsigned)offset, (uint8_t)value);
     else
         write_control(p, (uint8_t)value);
+    p->s.touched = true;
     update(p);
 }
 
@@ -393,6 +395,30 @@ void i8254_restore(struct i8254 *p)
     }
     timer_set(&p->timer, p->s.deadline);
     irq_set(&p->irq, p->s.irq_level);
+}
+
+void i8254_pause(struct i8254 *p)
+{
+    update(p);
+    for (unsigned i = 0; i < 3; i++)
+        settle(&p->s.ch[i], p->s.fired);
+    timer_set(&p->timer, CLOCK_NEVER);
+}
+
+void i8254_resume(struct i8254 *p)
+{
+    p->s.fired = tick_now(p);
+    update(p);
+}
+
+uint64_t i8254_tick(const struct i8254 *p)
+{
+    return tick_now(p);
+}
+
+uint64_t i8254_elapsed(const struct i8254 *p, unsigned channel)
+{
+    return elapsed(&p->s.ch[channel], tick_now(p));
 }
 
 void i8254_init(struct i8254 *p, struct clock *clock, const struct log *log, struct irq irq)

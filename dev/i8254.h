@@ -46,7 +46,8 @@ struct i8254_state {
     uint64_t fired;    /* tick up to which channel 0's edges were passed on */
     bool speaker;      /* port 0x61 bit 1 */
     bool irq_level;
-    uint8_t unused[6]; /* 0 */
+    bool touched;      /* by a guest, since the reset */
+    uint8_t unused[5]; /* 0 */
 };
 
 extern const struct state_table i8254_table;
@@ -64,5 +65,14 @@ struct i8254 {
 void i8254_init(struct i8254 *p, struct clock *clock, const struct log *log, struct irq irq);
 void i8254_reset(struct i8254 *p);
 void i8254_restore(struct i8254 *p);
+
+/* For who takes its place for a time (dev/chips.h). Passes on what happened up to now, and waits for
+ * nothing more; counts that were due have taken over. */
+void i8254_pause(struct i8254 *p);
+/* Goes on from the state that it has now: edges before are somebody else's. */
+void i8254_resume(struct i8254 *p);
+/* The present tick; those that a channel has counted, as far as its state says. */
+uint64_t i8254_tick(const struct i8254 *p);
+uint64_t i8254_elapsed(const struct i8254 *p, unsigned channel);
 
 #endif

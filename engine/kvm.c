@@ -376,6 +376,8 @@ static bool load(struct kvm_vcpu *v, struct err *e)
     struct kvm_vm *k = v->vm;
     if (!k->chips)
         return v->loaded || kvm_load(v, e);
+    if (k->live && k->pit && k->pit_off != k->chips->pit_off)
+        kvm_chips_out(k);
     if (k->live)
         return true;
     share_still(v->c);

@@ -1,11 +1,12 @@
-/* The kernel's interrupt controllers in the place of ours.
+/* The kernel's interrupt controllers in the place of ours, and its interval timer with them.
  *
  * Either side has all: `live` is when the kernel has the controllers, and then it has the state of
  * every CPU too; CPUs that wait (HLT, a start-up IPI) do so in the kernel. Whenever one CPU's state
  * is wanted here (our own CPU is to run something, the monitor looks, the engine changes), all come
  * back together, in stillness. That is rare where the host's processor virtualises.
  *
- * The interval timer stays ours: a wire to the kernel's controllers is all it needs. */
+ * The board's wire from the interval timer then is a route of the kernel's (GSI 0), and its level
+ * here means nothing: what drives inputs at other times does not see it move. */
 #include <errno.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
@@ -18,16 +19,19 @@
 
 #define MSR_TSC_DEADLINE 0x6e0
 
-/* GSIs: the inputs of either controller by themselves, as the board's wires go to each. */
+/* GSIs: the inputs of either controller by themselves, as the board's wires go to each; and what
+ * the kernel's interval timer drives. */
+#define GSI_PIT    0
 #define GSI_PIC    32
 #define GSI_IOAPIC 64
+#define PIT_PIN    2
 
 struct deadline_msr {
     uint32_t nmsrs, pad;
     struct kvm_msr_entry entry;
 };
 
-static void on_input(void *opaque, enum chips_input to, unsigned n, bool level)
+void kvm_chips_input(void *opaque, enum chips_input to, unsigned n, bool level)
 {
     struct kvm_vm *k = opaque;
     struct kvm_irq_level l = {.irq = (to == CHIPS_PIC ? GSI_PIC : GSI_IOAPIC) + n, .level = level};
@@ -38,7 +42,7 @@ static bool route(struct kvm_vm *k)
 {
     struct {
         uint32_t nr, flags;
-        struct kvm_irq_routing_entry entry[16 + IOAPIC_PINS];
+        struct kvm_irq_routing_entry entry[16 + IOAPIC_PINS + 2];
     } r = {0};
     for (unsigned n = 0; n < 16; n++)
         r.entry[r.nr++] = (struct kvm_irq_routing_entry){
@@ -49,6 +53,12 @@ static bool route(struct kvm_vm *k)
         r.entry[r.nr++] = (struct kvm_irq_routing_entry){.gsi = GSI_IOAPIC + n,
                                                          .type = KVM_IRQ_ROUTING_IRQCHIP,
                                                          .u.irqchip = {KVM_IRQCHIP_IOAPIC, n}};
+    /* last, as of an input's several GSIs the kernel knows the last when it is acknowledged */
+    r.entry[r.nr++] = (struct kvm_irq_routing_entry){
+        .gsi = GSI_PIT, .type = KVM_IRQ_ROUTING_IRQCHIP, .u.irqchip = {KVM_IRQCHIP_PIC_MASTER, 0}};
+    r.entry[r.nr++] = (struct kvm_irq_routing_entry){.gsi = GSI_PIT,
+                                                     .type = KVM_IRQ_ROUTING_IRQCHIP,
+                                                     .u.irqchip = {KVM_IRQCHIP_IOAPIC, PIT_PIN}};
     return kvm_call(k->fd, KVM_SET_GSI_ROUTING, &r) >= 0;
 }
 
@@ -69,6 +79,7 @@ bool kvm_chips_make(struct kvm_vm *k, struct err *e)
         return err_set(e, ERR_UNSUPPORTED,
                        "this kernel's KVM has no interrupt controllers for ishi: --irqchip ishi");
     k->chips = chips;
+    kvm_pit_make(k);
     return true;
 }
 
@@ -127,17 +138,21 @@ bool kvm_chips_ready(const struct kvm_vm *k)
 bool kvm_chips_in(struct kvm_vm *k, struct err *e)
 {
     bool ok = true;
+    if (k->pit)
+        i8254_pause(k->chips->pit);
     for (unsigned i = 0; i < k->count && ok; i++)
         ok = kvm_load(&k->vcpu[i], e);
     for (unsigned i = 0; i < k->count && ok; i++)
         ok = put_lapic(&k->vcpu[i]) ||
              err_set(e, ERR_UNSUPPORTED, "KVM does not take the state of local APIC %u", i);
     /* what waits in these goes on to the local APICs at once */
-    if (ok && !put_board(k))
+    if (ok && !(put_board(k) && kvm_pit_in(k)))
         ok = err_set(e, ERR_UNSUPPORTED, "KVM does not take the interrupt controllers' state");
     if (!ok) {
         for (unsigned i = 0; i < k->count; i++)
             kvm_store(&k->vcpu[i]);
+        if (k->pit)
+            i8254_resume(k->chips->pit);
         return false;
     }
     for (unsigned i = 0; i < k->count; i++) {
@@ -147,7 +162,7 @@ bool kvm_chips_in(struct kvm_vm *k, struct err *e)
             c->s.activity = ACT_RUN;
         cpu_request(c, REQ_INTR); /* its thread may wait: it is to do so in the kernel */
     }
-    k->chips->input = on_input;
+    k->chips->input = kvm_chips_input;
     k->chips->opaque = k;
     k->live = true;
     k->stats.chips_in++;
@@ -213,6 +228,8 @@ static void take_board(struct kvm_vm *k)
     kvm_ioapic_to(&c->ioapic->s, &chip.chip.ioapic);
 }
 
+static void moves_nothing(void *opaque, enum chips_input to, unsigned n, bool level) {}
+
 /* Ours begin to work again, from the states that they have now. */
 static void restart(struct kvm_vm *k)
 {
@@ -227,6 +244,15 @@ static void restart(struct kvm_vm *k)
         lapic_lint(c->apics->lapic[i], 0, intr); /* tells the CPU what waits */
 }
 
+/* The timer's edges up to now were the kernel's: its level comes about without one. */
+static void take_pit(struct kvm_vm *k)
+{
+    kvm_pit_out(k);
+    k->chips->input = moves_nothing;
+    if (k->pit)
+        i8254_resume(k->chips->pit);
+}
+
 void kvm_chips_out(struct kvm_vm *k)
 {
     share_still(k->vcpu[0].c);
@@ -237,6 +263,7 @@ void kvm_chips_out(struct kvm_vm *k)
     for (unsigned i = 0; i < k->count; i++)
         take_lapic(&k->vcpu[i]);
     take_board(k);
+    take_pit(k);
     k->chips->input = NULL;
     k->live = false;
     for (unsigned i = 0; i < k->count; i++)

@@ -72,6 +72,11 @@ struct kvm_vm {
     /* Interrupt controllers of the kernel's: kvm_chips.c. */
     struct irq_chips *chips; /* the board's; NULL: the kernel has none of its own */
     bool live;               /* the kernel's are the true ones */
+    /* And its interval timer: kvm_pit.c. */
+    bool pit;                      /* goes with them */
+    bool pit_off;                  /* the kernel was told so: chips->pit_off */
+    uint64_t pit_owed;             /* ticks of channel 0 that got lost between the two */
+    struct kvm_pit_state2 pit_was; /* as the kernel got it */
     struct kvm_stats stats;
 };
 
@@ -125,8 +130,21 @@ void kvm_lapic_from(const struct lapic *l, struct kvm_lapic_state *k);
 void kvm_lapic_to(struct lapic *l, uint64_t base, uint64_t deadline,
                   const struct kvm_lapic_state *k);
 
+/* kvm_pit.c: the same for the interval timer, which was paused before; `ns` is the kernel's
+ * monotonic clock. What the guest did meanwhile shows against what was given, `was`. */
+void kvm_pit_from(const struct i8254 *p, uint64_t ns, struct kvm_pit_state2 *k);
+void kvm_pit_to(struct i8254 *p, uint64_t ns, const struct kvm_pit_state2 *was,
+                const struct kvm_pit_state2 *k);
+/* Has the kernel make one, where it can; gives it ours, paused, after the interrupt controllers;
+ * takes it back. */
+void kvm_pit_make(struct kvm_vm *k);
+bool kvm_pit_in(struct kvm_vm *k);
+void kvm_pit_out(struct kvm_vm *k);
+
 /* kvm_chips.c: before CPUs are made: the kernel's interrupt controllers, where they are wanted. */
 bool kvm_chips_make(struct kvm_vm *k, struct err *e);
+/* Drives an input of the kernel's controllers; `k` is a struct kvm_vm. */
+void kvm_chips_input(void *k, enum chips_input to, unsigned n, bool level);
 /* No CPU has anything to do first that the kernel can't. */
 bool kvm_chips_ready(const struct kvm_vm *k);
 /* All CPUs and controllers into the kernel, in stillness (cpu/share.h), and back. */

@@ -66,7 +66,7 @@ static void pit_set(void *opaque, unsigned n, bool level)
 static void legacy_set(void *opaque, unsigned n, bool level)
 {
     struct pc *p = opaque;
-    p->hpet_legacy = level;
+    p->hpet_legacy = p->chips.pit_off = level;
     wire_set(&p->line[0], 0, level ? false : p->pit_level);
 }
 
@@ -536,7 +536,7 @@ void pc_free(struct pc *p)
 void pc_reset(struct pc *p)
 {
     p->event = PC_NOTHING;
-    p->hpet_legacy = p->pit_level = false;
+    p->hpet_legacy = p->chips.pit_off = p->pit_level = false;
     pci_reset(&p->pci);
     i440fx_restore(&p->host_bridge);
     piix3_reset(&p->isa_bridge);

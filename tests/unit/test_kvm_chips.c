@@ -3,6 +3,9 @@
 #include "dev/lapic_timer.h"
 #include "engine/kvm_vm.h"
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include "cpu_machine.h"
 
 static uint64_t now_ns;
@@ -230,12 +233,248 @@ static void test_ended_count(void **state)
     assert_int_equal(lapic_timer_current(&a.l), 6000);
 }
 
+/* --- the interval timer ----------------------------------------------------------------------- */
+
+struct pit {
+    struct clock clock;
+    struct i8254 p;
+    unsigned rises;
+    bool level;
+};
+
+static void pit_line(void *opaque, unsigned n, bool level)
+{
+    struct pit *t = opaque;
+    t->rises += level && !t->level;
+    t->level = level;
+}
+
+static void pit_make(struct pit *t)
+{
+    *t = (struct pit){0};
+    clock_init(&t->clock, now, NULL);
+    i8254_init(&t->p, &t->clock, NULL, (struct irq){pit_line, t, 0});
+}
+
+static void pit_out(struct pit *t, unsigned port, unsigned v)
+{
+    struct region *r = port == 0x61 ? &t->p.port61 : &t->p.io;
+    r->ops->write(r->dev, port == 0x61 ? 0 : port - 0x40, 1, v);
+}
+
+static unsigned pit_in(struct pit *t, unsigned port)
+{
+    struct region *r = port == 0x61 ? &t->p.port61 : &t->p.io;
+    return (unsigned)r->ops->read(r->dev, port == 0x61 ? 0 : port - 0x40, 1);
+}
+
+/* Away at `gone`, back `ns` later, and nobody did anything. */
+static void pit_trip(struct pit *t, uint64_t ns)
+{
+    struct kvm_pit_state2 was;
+    i8254_pause(&t->p);
+    kvm_pit_from(&t->p, now_ns + 5000000, &was); /* the kernel's clock is another */
+    now_ns += ns;
+    kvm_pit_to(&t->p, now_ns + 5000000, &was, &was);
+    i8254_resume(&t->p);
+}
+
+static void pit_write(struct pit *t, unsigned channel, unsigned mode, unsigned count)
+{
+    pit_out(t, 0x43, channel << 6 | 0x30 | mode << 1);
+    pit_out(t, 0x40 + channel, count & 0xff);
+    pit_out(t, 0x40 + channel, count >> 8);
+}
+
+/* Every setting a guest can make comes back as it was, in the middle of a byte pair or a latch. */
+static void test_pit_there_and_back(void **state)
+{
+    struct rng r;
+    rng_seed(&r, 4);
+    for (unsigned n = 0; n < 3000; n++) {
+        struct pit t;
+        now_ns = (rng_next(&r) & 0xffffffffff) + NS_PER_S;
+        pit_make(&t);
+        for (unsigned i = 0, steps = rng_next(&r) % 24; i < steps; i++) {
+            static const uint16_t port[] = {0x40, 0x41, 0x42, 0x43, 0x43, 0x61};
+            unsigned at = port[rng_next(&r) % ARRAY_LEN(port)], v = rng_next(&r) & 0xff;
+            if (rng_next(&r) % 4 == 0)
+                pit_in(&t, at);
+            else
+                pit_out(&t, at, at == 0x43 ? v & 0xfe : v);
+            now_ns += rng_next(&r) % 4000000;
+        }
+        i8254_pause(&t.p);
+        struct i8254_state was = t.p.s;
+        struct kvm_pit_state2 k, again;
+        kvm_pit_from(&t.p, now_ns, &k);
+        kvm_pit_to(&t.p, now_ns, &k, &k);
+        kvm_pit_from(&t.p, now_ns, &again);
+        for (unsigned i = 0; i < 3; i++) {
+            struct i8254_channel *a = &was.ch[i], *b = &t.p.s.ch[i];
+            assert_true(b->mode == a->mode && b->rw == a->rw && b->bcd == a->bcd);
+            assert_true(b->gate == a->gate && b->counting == a->counting);
+            assert_true(b->loaded == a->loaded && b->triggered == a->triggered);
+            assert_true(b->write_high == a->write_high && b->low == a->low);
+            assert_int_equal(b->status_latched, a->status_latched);
+            assert_int_equal(b->latch, a->latch);
+            assert_int_equal(b->reload, b->reload_at == a->reload_at ? a->reload : a->next);
+            /* a latch in the middle of a pair: its bytes are in an order the kernel has not */
+            bool odd = a->rw == 3 && a->latched && a->read_high == (a->latched == 2);
+            assert_true(odd || (b->latched == a->latched && b->read_high == a->read_high));
+            if (!odd)
+                assert_memory_equal(&k.channels[i], &again.channels[i], sizeof k.channels[i]);
+        }
+        assert_int_equal(t.p.s.speaker, was.speaker);
+        assert_int_equal(k.flags, again.flags);
+    }
+}
+
+/* One-shot counts end when they would have, on channel 0 and as port 61's output. */
+static void test_pit_one_shot(void **state)
+{
+    struct pit t;
+    now_ns = NS_PER_S;
+    pit_make(&t);
+    pit_out(&t, 0x61, 3);
+    pit_write(&t, 2, 0, 11932); /* 10 ms */
+    pit_write(&t, 0, 4, 11932);
+    now_ns += 4000000;
+    struct kvm_pit_state2 k;
+    kvm_pit_from(&t.p, now_ns, &k);
+    assert_int_equal(k.flags, KVM_PIT_FLAGS_SPEAKER_DATA_ON);
+    assert_in_range(k.channels[0].count, 7150, 7170);
+    assert_in_range(k.channels[2].count, 7150, 7170);
+    unsigned rises = t.rises;
+    pit_trip(&t, 3000000);
+    assert_int_equal(pit_in(&t, 0x61) & 0x23, 3);
+    assert_int_equal(t.rises, rises);
+    now_ns += 3100000;
+    clock_run(&t.clock);
+    assert_int_equal(pit_in(&t, 0x61) & 0x23, 0x23);
+    assert_int_equal(t.rises, rises + 1);
+    /* what has run out stays so: the output is up there, too */
+    kvm_pit_from(&t.p, now_ns, &k);
+    assert_int_equal(k.channels[2].count, 1);
+    pit_trip(&t, 3000000);
+    assert_int_equal(pit_in(&t, 0x61) & 0x23, 0x23);
+    clock_run(&t.clock);
+    assert_int_equal(t.rises, rises + 1);
+}
+
+/* The kernel starts periods anew, and ours go on from its. */
+static void test_pit_phase(void **state)
+{
+    struct pit t;
+    now_ns = NS_PER_S;
+    pit_make(&t);
+    pit_write(&t, 0, 2, 11932);
+    now_ns += 4000000;
+    unsigned rises = t.rises;
+    pit_trip(&t, 26000000); /* its ticks, at 10 and 20 ms, were the kernel's */
+    assert_int_equal(t.rises, rises);
+    now_ns += 3900000;
+    clock_run(&t.clock);
+    assert_int_equal(t.rises, rises);
+    now_ns += 200000;
+    clock_run(&t.clock);
+    assert_int_equal(t.rises, rises + 1);
+}
+
+/* What the guest did while the kernel had it. */
+static void test_pit_changed(void **state)
+{
+    struct pit t;
+    struct kvm_pit_state2 was, k;
+    now_ns = 10 * NS_PER_S;
+    pit_make(&t);
+    kvm_pit_from(&t.p, now_ns, &was);
+    assert_int_equal(was.channels[0].mode, 5); /* never touched: no tick comes */
+    k = was;
+    k.flags = KVM_PIT_FLAGS_SPEAKER_DATA_ON;
+    k.channels[0].mode = 3;
+    k.channels[0].count = 1193;
+    k.channels[2].mode = 0;
+    k.channels[2].gate = 1;
+    k.channels[2].count = 0x8000;
+    k.channels[2].count_load_time += 5000000;
+    now_ns += 15000000;
+    kvm_pit_to(&t.p, now_ns, &was, &k);
+    i8254_resume(&t.p);
+    assert_int_equal(pit_in(&t, 0x61) & 0x23, 3);
+    pit_out(&t, 0x43, 0x80);
+    unsigned count = pit_in(&t, 0x42);
+    count |= pit_in(&t, 0x42) << 8;
+    assert_in_range(count, 0x8000 - 11933, 0x8000 - 11930);
+    unsigned rises = t.rises;
+    for (unsigned i = 0; i < 40; i++) {
+        now_ns += 250000;
+        clock_run(&t.clock);
+    }
+    assert_in_range(t.rises - rises, 9, 10);
+    /* a count in BCD, which the kernel has as it was written */
+    kvm_pit_from(&t.p, now_ns, &was);
+    k = was;
+    k.channels[2].bcd = 1;
+    k.channels[2].count = 0x1234;
+    k.channels[2].count_load_time = (int64_t)now_ns;
+    kvm_pit_to(&t.p, now_ns, &was, &k);
+    assert_int_equal(t.p.s.ch[2].reload, 1234);
+}
+
+/* The kernel keeps what it is given, and says when it began to count. */
+static void test_pit_in_the_kernel(void **state)
+{
+    struct err e;
+    struct pit t;
+    struct kvm_vm k = {.dev = kvm_open(&e), .fd = -1};
+    struct irq_chips chips = {.pit = &t.p};
+    if (k.dev >= 0)
+        k.fd = ioctl(k.dev, KVM_CREATE_VM, 0);
+    if (k.fd < 0 || ioctl(k.fd, KVM_CREATE_IRQCHIP, 0) < 0) {
+        if (k.dev >= 0)
+            close(k.dev);
+        skip();
+    }
+    now_ns = NS_PER_S;
+    pit_make(&t);
+    pit_out(&t, 0x61, 3);
+    pit_write(&t, 0, 2, 1193);
+    pit_write(&t, 2, 0, 0xffff);
+    pit_out(&t, 0x40, 0x12); /* half a count */
+    now_ns += 10000000;
+    k.chips = &chips;
+    kvm_pit_make(&k);
+    assert_true(k.pit);
+    i8254_pause(&t.p);
+    struct i8254_state want = t.p.s;
+    for (unsigned i = 0; i < 50; i++) {
+        assert_true(kvm_pit_in(&k));
+        kvm_pit_out(&k);
+        i8254_pause(&t.p);
+        want.ch[0].start = t.p.s.ch[0].start; /* a new period */
+        want.deadline = t.p.s.deadline;
+        want.fired = t.p.s.fired;
+        assert_memory_equal(&want, &t.p.s, sizeof want);
+    }
+    close(k.fd);
+    close(k.dev);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pic),    cmocka_unit_test(test_pic_keeps),
-        cmocka_unit_test(test_ioapic), cmocka_unit_test(test_ioapic_masked_edge),
-        cmocka_unit_test(test_lapic),  cmocka_unit_test(test_ended_count),
+        cmocka_unit_test(test_pic),
+        cmocka_unit_test(test_pic_keeps),
+        cmocka_unit_test(test_ioapic),
+        cmocka_unit_test(test_ioapic_masked_edge),
+        cmocka_unit_test(test_lapic),
+        cmocka_unit_test(test_ended_count),
+        cmocka_unit_test(test_pit_there_and_back),
+        cmocka_unit_test(test_pit_one_shot),
+        cmocka_unit_test(test_pit_phase),
+        cmocka_unit_test(test_pit_changed),
+        cmocka_unit_test(test_pit_in_the_kernel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
