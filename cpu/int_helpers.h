@@ -37,5 +37,7 @@ uop_helper q_flagop; /* imm: enum flag_op */
 /* String instructions (string.c): imm is enum string_op, u->aux is 0 or the REP prefix, u->seg the
  * source segment. */
 uop_helper h_string;
+/* (R)SI or (R)DI, which is r[u->dst], goes on by imm bytes, up or down. */
+uop_helper q_string_step;
 
 #endif

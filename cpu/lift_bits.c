@@ -211,9 +211,61 @@ void lift_flagop(struct lift *l)
     lift_call_quiet(l, q_flagop, l->arg->n <= FLAG_CMC ? F_C : 0, true)->imm = l->arg->n;
 }
 
+/* An access at (R)SI in the source segment, or at (R)DI in ES. */
+static void string_access(struct lift *l, unsigned reg, unsigned value, bool store)
+{
+    const struct insn *in = l->in;
+    struct insn at = *in;
+    unsigned size = in->op[0].size;
+    at.base = (uint8_t)reg;
+    at.index = ISA_NO_REG;
+    at.disp = 0;
+    if (reg == R_DI)
+        at.seg = SEG_ES;
+    l->in = &at;
+    if (store)
+        lift_store(l, value, size);
+    else
+        lift_load(l, value, size);
+    l->in = in;
+}
+
+static void string_step(struct lift *l, unsigned reg)
+{
+    struct uop *u = lift_call_quiet(l, q_string_step, 0, false);
+    u->dst = (uint8_t)reg;
+    u->imm = l->in->op[0].size;
+    u->asize = l->in->asize;
+}
+
+/* Without REP: the loads and stores that it is made of. Processors read the second operand of CMPS
+ * first, which shows when both fault. */
+static void string_one(struct lift *l, enum string_op op)
+{
+    unsigned lg = lg_size(l->in->op[0].size), from = R_AX, to = lift_temp(l);
+    if (op == STR_CMPS || op == STR_SCAS)
+        string_access(l, R_DI, to, false);
+    if (op == STR_MOVS || op == STR_CMPS || op == STR_LODS)
+        string_access(l, R_SI, from = lift_temp(l), false);
+    if (op == STR_MOVS || op == STR_STOS)
+        string_access(l, R_DI, from, true);
+    if (op == STR_LODS)
+        lift_emit(l, UOP_MOV_R8 + lg, R_AX, from, R_ZERO, 0);
+    if (op == STR_MOVS || op == STR_CMPS || op == STR_LODS)
+        string_step(l, R_SI);
+    if (op != STR_LODS)
+        string_step(l, R_DI);
+    if (op == STR_CMPS || op == STR_SCAS)
+        lift_emit(l, UOP_CMP_R8 + lg, R_ZERO, from, to, 0)->size = l->in->op[0].size;
+}
+
 void lift_string(struct lift *l)
 {
     unsigned n = l->arg->n;
+    if (!l->in->rep && l->in->asize > 2) {
+        string_one(l, (enum string_op)n);
+        return;
+    }
     struct uop *u = lift_call(l, h_string);
     u->imm = n;
     /* the operand whose width is the element's: a register or a string */

@@ -56,6 +56,7 @@ static bool bulk_place(struct cpu *c, unsigned seg, uint64_t off, bool write,
                        const struct string *s, uint64_t *n, uint64_t *linear)
 {
     const struct seg *r = &c->s.seg[seg];
+    bool down = s->step < 0;
     uint64_t la = off, room;
     if (cpu_64(c)) {
         if (seg >= SEG_FS)
@@ -65,16 +66,20 @@ static bool bulk_place(struct cpu *c, unsigned seg, uint64_t off, bool write,
         if ((c->key & KEY_PROT) && (!(r->attr & SEG_P) || (r->attr & 0xc) == 4 ||
                                     (write ? (r->attr & 0xa) != 2 : (r->attr & 0xa) == 8)))
             return false;
-        if (off > r->limit)
+        if (off > r->limit || r->limit - off < s->size - 1)
             return false;
-        *n = min_u64(*n, ((uint64_t)r->limit - off + 1) / s->size);
+        if (!down)
+            *n = min_u64(*n, ((uint64_t)r->limit - off + 1) / s->size);
         la = (uint32_t)(la + r->base);
     }
-    room = s->mask - off;
+    *linear = la;
+    room = down ? off + s->size - 1 : s->mask - off;
     if (room < PAGE_SIZE)
         *n = min_u64(*n, (room + 1) / s->size);
-    *n = min_u64(*n, (PAGE_SIZE - (la & (PAGE_SIZE - 1))) / s->size);
-    *linear = la;
+    la &= PAGE_SIZE - 1;
+    if (la + s->size > PAGE_SIZE)
+        return false;
+    *n = min_u64(*n, (down ? la + s->size : PAGE_SIZE - la) / s->size);
     return true;
 }
 
@@ -141,10 +146,15 @@ static void fill(char *p, uint64_t v, unsigned size, uint64_t n)
             mem_put(p + i * size, size, v);
 }
 
-static void copy(char *d, const char *s, unsigned size, uint64_t n)
+static void copy(char *d, const char *s, unsigned size, uint64_t n, bool down)
 {
-    if (d <= s || d >= s + n * size) {
+    if (down ? d >= s || d + n * size <= s : d <= s || d >= s + n * size) {
         memmove(d, s, n * size);
+        return;
+    }
+    if (down) {
+        while (n--)
+            mem_put(d + n * size, size, mem_get(s + n * size, size));
         return;
     }
     for (uint64_t i = 0; i < n; i++) { /* what was just written is read again */
@@ -193,12 +203,14 @@ static uint64_t passed(const struct string *s, const char *from, const char *to,
     return hit ? (uint64_t)(hit - to) : n;
 }
 
-/* Does up to n elements forward, straight on host memory; returns how many. */
+/* Does up to n elements straight on host memory; returns how many. Downwards only those that look
+ * for nothing. */
 static uint64_t bulk(struct cpu *c, struct string *s, uint64_t n)
 {
     char *from = NULL, *to = NULL;
-    uint64_t done = 0;
-    if (s->step < 0)
+    uint64_t done = 0, below = 0;
+    bool down = s->step < 0;
+    if (down && s->op != STR_MOVS && s->op != STR_STOS)
         return 0;
     if (uses_source(s->op) && !(from = bulk_page(c, s->seg, s->si, false, s, &n)))
         return 0;
@@ -206,9 +218,11 @@ static uint64_t bulk(struct cpu *c, struct string *s, uint64_t n)
         return 0;
     if (!n)
         return 0;
+    if (down)
+        below = (n - 1) * s->size;
     switch (s->op) {
-    case STR_MOVS: copy(to, from, s->size, done = n); break;
-    case STR_STOS: fill(to, s->acc, s->size, done = n); break;
+    case STR_MOVS: copy(to - below, from - below, s->size, done = n, down); break;
+    case STR_STOS: fill(to - below, s->acc, s->size, done = n); break;
     case STR_LODS: s->acc = element(from + (n - 1) * s->size, s->size), done = n; break;
     default:
         s->mismatch = false;
@@ -219,9 +233,9 @@ static uint64_t bulk(struct cpu *c, struct string *s, uint64_t n)
                     element(to + done * s->size, s->size));
     }
     if (from)
-        s->si = (s->si + done * s->size) & s->mask;
+        s->si = (s->si + done * (uint64_t)s->step) & s->mask;
     if (to)
-        s->di = (s->di + done * s->size) & s->mask;
+        s->di = (s->di + done * (uint64_t)s->step) & s->mask;
     return done;
 }
 
@@ -301,6 +315,13 @@ static bool rep(struct cpu *c, const struct uop *u, struct string *s)
     c->s.icount += done - 1; /* the block counts one */
     if (!ended)
         cpu_repeat(c);
+    return true;
+}
+
+bool q_string_step(struct cpu *c, const struct uop *u)
+{
+    uint64_t v = R(u->dst) + (c->s.rflags & EF_DF ? -(uint64_t)u->imm : (uint64_t)u->imm);
+    R(u->dst) = u->asize == 4 ? (uint32_t)v : v;
     return true;
 }
 

@@ -389,10 +389,38 @@ static bool flagop(struct emit *e, const struct uop *u)
     return true;
 }
 
+/* EFLAGS stay as they are: DF becomes 0 or -1 by a shift that has no flags. */
+static bool string_step(struct emit *e, const struct uop *u)
+{
+    unsigned d = e->home[u->dst], lg = lg_size((unsigned)u->imm), width = u->asize;
+    int32_t by = (int32_t)u->imm;
+    if (d == J_NONE)
+        return false;
+    e_write(e, u->dst);
+    x_load(&e->a, 8, J_X0, E_CPU(s.rflags));
+    x_rorx(&e->a, 8, J_X0, J_X0, 11); /* DF comes to be the highest bit */
+    x_mov_ri(&e->a, J_X1, 63);
+    x_shiftx(&e->a, XS_SAR, 8, J_X0, J_X0, J_X1);
+    if (lg == 3) {
+        x_lea(&e->a, 8, d, xmi(d, J_X0, 3, by));
+        x_lea(&e->a, width, d, xmi(d, J_X0, 3, 0));
+    } else {
+        x_lea(&e->a, width, d, xmi(d, J_X0, lg + 1, by));
+    }
+    return true;
+}
+
 const struct jit_native jit_natives_int[] = {
-    {q_mul, mul},       {q_imul, imul}, {h_div, div},        {h_idiv, idiv},   {q_shld, shld},
-    {q_shrd, shrd},     {q_bit, bit},   {q_bsf, count_bits}, {q_crc32, crc32}, {q_andn, andn},
-    {q_bextr, bextr},   {q_bzhi, bzhi}, {q_pdep, pdep},      {q_pext, pext},   {q_shiftx, shiftx},
-    {q_bmi1, bmi1},     {q_mulx, mulx}, {q_adx, adx},        {q_sahf, sahf},   {q_lahf, lahf},
-    {q_flagop, flagop}, {NULL, NULL},
+    {q_mul, mul},       {q_imul, imul},
+    {h_div, div},       {h_idiv, idiv},
+    {q_shld, shld},     {q_shrd, shrd},
+    {q_bit, bit},       {q_bsf, count_bits},
+    {q_crc32, crc32},   {q_andn, andn},
+    {q_bextr, bextr},   {q_bzhi, bzhi},
+    {q_pdep, pdep},     {q_pext, pext},
+    {q_shiftx, shiftx}, {q_bmi1, bmi1},
+    {q_mulx, mulx},     {q_adx, adx},
+    {q_sahf, sahf},     {q_lahf, lahf},
+    {q_flagop, flagop}, {q_string_step, string_step},
+    {NULL, NULL},
 };

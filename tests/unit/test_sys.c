@@ -1,3 +1,5 @@
+#include "cpu/int_helpers.h"
+#include "cpu/lift.h"
 #include "cpu_machine.h"
 
 static bool to_cr(struct machine *m, unsigned n, uint64_t v)
@@ -466,6 +468,47 @@ static void test_ins_and_outs_in_bulk(void **state)
     }
 }
 
+/* REP MOVS and STOS are done by page, up and down; the result is that of one element after another,
+ * however source and destination overlap. */
+static void test_rep_by_page(void **state)
+{
+    static const int distance[] = {-9000, -64, -8, -5, -4, -3, -1, 0, 1, 2, 3, 4, 7, 8, 64, 9000};
+    enum { AT = 0x60000, AROUND = 0x8000, COUNT = 2500 };
+    struct machine *m = machine_new("v2");
+    struct cpu *c = &m->c;
+    uint8_t *expect = malloc(RAM_SIZE);
+    protected_mode(m, 0);
+    c->limit = ~0ull;
+    for (unsigned n = 0; n < ARRAY_LEN(distance) * 12; n++) {
+        int d = distance[n / 12];
+        bool down = n & 1, fills = n & 2;
+        unsigned size = 1u << n / 4 % 3;
+        struct uop u = {.size = (uint8_t)size,
+                        .asize = 4,
+                        .seg = SEG_DS,
+                        .imm = fills ? STR_STOS : STR_MOVS,
+                        .aux = 0xf3};
+        for (unsigned i = AT - AROUND; i < AT + AROUND; i++)
+            m->ram[i] = (uint8_t)(i * 7 + i / 251);
+        memcpy(expect, m->ram, RAM_SIZE);
+        int step = down ? -(int)size : (int)size;
+        for (int i = 0, si = AT, di = AT + d; i < COUNT; i++, si += step, di += step)
+            for (unsigned k = 0, v = get_le32(expect + si); k < size; k++)
+                expect[di + (int)k] = (uint8_t)((fills ? 0x12345678 : v) >> 8 * k);
+        c->s.r[R_SI] = AT;
+        c->s.r[R_DI] = (uint32_t)(AT + d);
+        c->s.r[R_CX] = COUNT;
+        c->s.r[R_AX] = 0x12345678;
+        c->s.rflags = (c->s.rflags & ~(uint64_t)EF_DF) | (down ? EF_DF : 0);
+        assert_true(h_string(c, &u));
+        assert_int_equal(c->s.r[R_CX], 0);
+        assert_int_equal(c->s.r[R_DI], AT + d + COUNT * step);
+        assert_memory_equal(m->ram + AT - AROUND, expect + AT - AROUND, 2 * AROUND);
+    }
+    free(expect);
+    machine_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -483,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_umip_and_tsd),
         cmocka_unit_test(test_ins_repeats),
         cmocka_unit_test(test_ins_and_outs_in_bulk),
+        cmocka_unit_test(test_rep_by_page),
     };
     return RUN(tests);
 }
