@@ -262,6 +262,7 @@ struct stub *e_stub(struct emit *e, enum stub_kind kind, const struct uop *u)
     s->settled = e->settled;
     s->vec = e->vec_live;
     s->x87 = e->x87_live;
+    s->fip = e->fip;
     bool exits = kind == STUB_EXIT || kind == STUB_SIDE;
     s->fl = exits ? e->fl : e->before;
     s->fl.host = exits && e->fl.host;
@@ -323,6 +324,7 @@ void e_leave_by(struct emit *e, uint32_t site)
  * there, in whatever form. */
 static void before_call(struct emit *e)
 {
+    x87_point(e, e->fip);
     if (e->need[e->i])
         e_flags_to_memory(e);
     e->before = e->fl = (struct flags_where){.mem = true};
@@ -334,7 +336,7 @@ void e_call_helper(struct emit *e, const struct uop *u)
     home_store(e);
     e_call_site(e, e_site(e, jit_help, JIT_EXIT_FAULT, u, e->b->insns), e->thunk_help);
     home_load(e);
-    e->vec_live = e->x87_live = e->x87_noted = false;
+    e->vec_live = e->x87_live = false;
 }
 
 void e_call_access(struct emit *e, const struct uop *u)
@@ -348,6 +350,7 @@ void e_call_access(struct emit *e, const struct uop *u)
 
 void e_interpret(struct emit *e, const struct uop *u)
 {
+    x87_point(e, e->fip);
     if (e->need[e->i])
         e_flags_to_memory(e);
     home_store(e);
@@ -439,7 +442,7 @@ static emit_fn *by_helper(const struct uop *u)
 static uint32_t native_writes(const struct uop *u)
 {
     if (u->op == UOP_X87 || (u->op == UOP_HELP && u->scale == X87_HELP))
-        return BIT(R_T0) | BIT(R_AX);
+        return x87_writes(u);
     if (u->op != UOP_HELP && u->seg == VEC_UOP)
         return vec_writes(u);
     return (uint32_t)(BIT(u->dst & 31) | BIT(u->b & 31) | BIT(R_AX) | BIT(R_DX));
@@ -553,6 +556,8 @@ static void emit_uop(struct emit *e, const struct uop *u)
             if (in(u->op, rows[i].first, rows[i].end))
                 f = rows[i].emit;
     e->before = e->fl;
+    if (is_exit(u->op) && (e_inner(e, e->i) < 0 || e->i == e->n - 1))
+        x87_point(e, e->fip);
     if (f && f(e, u))
         return;
     if (is_help(u->op))
@@ -597,7 +602,8 @@ static void enter(struct emit *e)
     struct stub *s;
     e->jb->first = e->jb->entry = e->a.at;
     e->i = 0;
-    e->vec_live = e->x87_live = e->x87_noted = false;
+    e->vec_live = e->x87_live = false;
+    e->fip = FIP_NOTED;
     e->before = e->fl = (struct flags_where){.mem = true};
     home_at(e, true);
     if (e->parts == 1 && trace_worth(b)) {

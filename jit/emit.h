@@ -167,6 +167,7 @@ enum stub_kind {
     STUB_WIDE,     /* jit_wide() for window `which`, then back to the check; or as STUB_RESUME */
 };
 #define STUB_JUMPS 4
+#define FIP_NOTED  INT64_MIN
 #define STUBS      800
 
 /* Accesses that share one check (emit_win.c). */
@@ -234,6 +235,7 @@ struct stub {
     uint32_t check;
     bool save;             /* the flags must get to memory first */
     bool vec, x87;         /* loaded on arrival, and to be so where it goes on */
+    int64_t fip;           /* as e->fip */
     struct flags_where fl; /* on arrival */
     /* Code after the call, before it goes back; may be NULL. */
     void (*after)(struct emit *e, const struct stub *s);
@@ -272,7 +274,7 @@ struct emit {
     uint32_t thunk_call, thunk_help, thunk_leave, thunk_far;
     /* Vector and x87 state (vec.c, x87.c): is it known to be in the host's registers? */
     bool vec_live, x87_live;
-    bool x87_noted; /* FCS was, in this block */
+    int64_t fip; /* where the last x87 instruction is, from jit.page; FIP_NOTED: c->s knows */
     struct isa_features host;
     uint32_t vec_save, vec_load, vec_reload, x87_save, x87_load;
 };

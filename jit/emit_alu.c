@@ -1,5 +1,6 @@
 /* Emitters of moves and arithmetic on registers. */
 #include "jit/emit.h"
+#include "jit/vec.h"
 
 #define LG(u, first) (((u)->op - (first)) & 3u)
 
@@ -155,6 +156,8 @@ bool emit_lea(struct emit *e, const struct uop *u)
     unsigned d = e->home[u->dst], to = d == J_NONE || u->op == UOP_LEA16 ? J_X0 : d;
     if (!x_fits32(u->imm) && (u->a != R_ZERO || u->b != R_ZERO))
         return false;
+    if (x87_spares(e, u))
+        return true;
     e_write(e, u->dst);
     address(e, u->op == UOP_LEA64 ? 8 : 4, to, u);
     if (u->op == UOP_LEA16)

@@ -7,8 +7,10 @@
  * code knows nothing of it. A temporary lives in one instruction and is never put back at the end,
  * unless the recipe of the flags is made of it. */
 #include "jit/emit.h"
+#include "jit/vec.h"
 
 #include "cpu/vec.h"
+#include "cpu/x87.h"
 
 #define OWN      2 /* uses of a register that make it worth a load and a store */
 #define BORROWED 6 /* … and the same for the owner */
@@ -31,8 +33,18 @@ static void count(const struct emit *e, struct uses *x)
     for (unsigned i = 0; i < e->n; i++) {
         const struct uop *u = &e->b->uops[i];
         bool help = u->op >= UOP_HELP && u->op < UOP_RAISE, vec = help && u->seg == VEC_UOP;
-        x->helpers |= help && !vec;
+        bool x87 = u->op == UOP_X87 || (u->op == UOP_HELP && u->scale == X87_HELP);
+        x->helpers |= help && !vec && !x87;
+        if (x87_spares(e, u) || (u->op == UOP_X87 && u->aux & X87_MEM)) {
+            x->n[u->a]++;
+            x->n[u->b]++;
+            continue;
+        }
         x->written |= e_writes(u);
+        if (x87) {
+            x->n[R_T0] += !!(u->aux & X87_MEM);
+            continue;
+        }
         if (u->dst < R_COUNT)
             x->n[u->dst]++;
         if (u->a < R_COUNT)

@@ -88,7 +88,11 @@ bool e_access_of(const struct emit *e, const struct uop *u, struct access *a)
     case UOP_RET32: *a = on_stack(0, 4, false); return true;
     case UOP_X87:
     case UOP_HELP:
-        return x87_access(e, u, a, &imm) && usable(e, u, a, code64 ? FORM_B64 : FORM_B32, imm);
+        if (!x87_access(e, u, a, &imm))
+            return false;
+        if (a->index != R_ZERO)
+            return usable(e, u, a, code64 ? FORM_X64 : FORM_X32, imm);
+        return usable(e, u, a, code64 ? FORM_B64 : FORM_B32, imm);
     default: break;
     }
     bool vec = among(u->op, UOP_LDV4_B64, UOP_PUSH64);
@@ -373,7 +377,10 @@ static struct xmem origin(struct emit *e, const struct uop *u, const struct acce
 {
     if (a->index == R_ZERO && !a->cut)
         return xm(base_of(e, a), a->disp);
-    e_address(e, u);
+    if (u->op == UOP_X87 || u->op == UOP_HELP)
+        x87_address(e, u);
+    else
+        e_address(e, u);
     return xm(J_X0, 0);
 }
 

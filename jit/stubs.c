@@ -1,6 +1,7 @@
 /* Cold code: what stands behind a block's hot code, for exits, slow paths and calls of C. A stub
  * begins with flags, homes and vector state as they were where it was made. */
 #include "jit/emit.h"
+#include "jit/vec.h"
 
 /* If the page is what it was when the exit was linked: to `tail`, with jit.page set. Gives back the
  * jump for when it is not. */
@@ -33,6 +34,7 @@ static void exit_stub(struct emit *e, const struct stub *s)
     x->asked = e->a.at;
     if (!x->loop && x->flags != EXIT_MEM && e->fl.rec.kind) {
         struct flags_where before = e->fl;
+        x87_point(e, s->fip);
         e_flags_to_memory(e);
         home_store(e);
         skip = x_jmp(&e->a, e->a.at);
@@ -43,6 +45,7 @@ static void exit_stub(struct emit *e, const struct stub *s)
         x->asked = x->out;
     if (x->loop)
         x_alu_ri(&e->a, XA_ADD, 8, J_LEFT, e->b->insns);
+    x87_point(e, s->fip);
     if (x->flags != EXIT_MEM)
         e_flags_pin(e);
     home_store(e);
@@ -120,6 +123,7 @@ static uint32_t load_stub(struct emit *e, const struct stub *s)
     uint32_t site = e_site(e, NULL, JIT_EXIT_RESUME, first, e->b->insns), at = e->a.at;
     x_call(&e->a, s->kind == STUB_VEC ? e->vec_load : e->x87_load);
     x_jcc(&e->a, XC_Z, s->back);
+    x87_point(e, s->fip);
     if (s->save)
         e_flags_to_memory(e);
     home_store(e);
@@ -136,6 +140,7 @@ static uint32_t wide_stub(struct emit *e, const struct stub *s)
         win_site(e, s, p);
     if (s->pinned)
         win_refill(e, s);
+    x87_point(e, s->fip);
     if (s->save)
         e_flags_to_memory(e);
     home_store(e);
@@ -167,6 +172,7 @@ void e_emit_stub(struct emit *e, const struct stub *s)
         at = wide_stub(e, s);
     } else if (s->kind == STUB_SIDE) {
         at = e->a.at;
+        x87_point(e, s->fip);
         e_side(e, s->u, s->which);
     } else if (s->kind == STUB_PLAIN) {
         at = e->a.at;
@@ -188,8 +194,11 @@ void e_emit_stub(struct emit *e, const struct stub *s)
         at = e->a.at;
         if (s->pinned)
             win_refill(e, s);
+        x87_point(e, s->fip);
         if (s->save)
             e_flags_to_memory(e);
+        if (s->kind == STUB_HELP)
+            x87_offset(e, s);
         home_store(e);
         if (s->kind == STUB_RESUME || s->kind == STUB_ENTRY || s->kind == STUB_INDIRECT ||
             s->kind == STUB_HOT) {

@@ -26,8 +26,17 @@ bool x87_quiet(const struct emit *e, const struct uop *u);
 void vec_ready(struct emit *e, const struct uop *u);
 void x87_ready(struct emit *e, const struct uop *u);
 
-/* General registers that a call of a vector operation writes. */
+/* General registers that a call of a vector or x87 operation writes. */
 uint32_t vec_writes(const struct uop *u);
+uint32_t x87_writes(const struct uop *u);
+/* Notes where the last x87 instruction is, unless it is FIP_NOTED. Destroys J_X0, no flags. */
+void x87_point(struct emit *e, int64_t fip);
+/* The address that the x87 instruction u, which x87_access() knows, accesses, into J_X0. */
+bool x87_address(struct emit *e, const struct uop *u);
+/* Does only a helper need the offset that `lea` puts into R_T0 for the x87 instruction behind it?
+ * Then hot code does without, and x87_offset() makes it in the stub of that helper. */
+bool x87_spares(const struct emit *e, const struct uop *lea);
+void x87_offset(struct emit *e, const struct stub *s);
 /* Accesses that e_operand() could do, but for the address: size, direction and alignment.
  * x87_access has base and displacement, too. */
 bool vec_access(const struct emit *e, const struct uop *u, struct access *a);

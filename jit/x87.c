@@ -11,8 +11,9 @@
  * processor in its tests. Else the block is interpreted. Instructions on which processors differ
  * (the transcendental ones), environments and packed decimals call their helpers.
  *
- * The pointers of the last instruction are the guest's and stay in c->s: each instruction notes its
- * own, as x87_note() does, unless the next one does before anybody could look. */
+ * The pointers of the last instruction are the guest's and stay in c->s. Where it is, the emitter
+ * knows (e->fip); it is noted, as x87_note() does, only where somebody could look: at the block's
+ * end and in cold code. */
 #include "jit/vec.h"
 
 #include "cpu/helpers.h"
@@ -182,25 +183,26 @@ static bool notes(const struct uop *u)
     return !(op == 3 && modrm == 0xe2) && !(op == 7 && modrm == 0xe0);
 }
 
-/* `free`: a scratch register. */
-static void note(struct emit *e, const struct uop *u, unsigned free)
+static void note(struct emit *e, const struct uop *u)
 {
-    const struct uop *next = u + 1;
-    if (!notes(u))
-        return;
-    if (!e->x87_noted) {
-        x_rm(&e->a, 4, 0x0fb7, free,
-             e_cpu(offsetof(struct cpu, s.seg) + SEG_CS * sizeof(struct seg) +
-                   offsetof(struct seg, sel)));
-        x_store(&e->a, 2, E_CPU(s.fcs), free);
-        e->x87_noted = true;
-    }
-    if (native(e, next) && !(next->aux & X87_MEM) && notes(next))
-        return;
+    if (notes(u))
+        e->fip = e_page_offset(e, u) + u->ip;
+}
+
+void x87_point(struct emit *e, int64_t fip)
+{
     unsigned size = e->b->mask[0] == ~0ull ? 8 : 4;
-    x_load(&e->a, 8, free, E_CPU(jit.page));
-    x_lea(&e->a, size, free, xm(free, (int32_t)(e_page_offset(e, u) + u->ip)));
-    x_store(&e->a, 8, E_CPU(s.fip), free);
+    if (fip == FIP_NOTED)
+        return;
+    x_rm(&e->a, 4, 0x0fb7, J_X0,
+         e_cpu(offsetof(struct cpu, s.seg) + SEG_CS * sizeof(struct seg) +
+               offsetof(struct seg, sel)));
+    x_store(&e->a, 2, E_CPU(s.fcs), J_X0);
+    x_load(&e->a, 8, J_X0, E_CPU(jit.page));
+    x_lea(&e->a, size, J_X0, xm(J_X0, (int32_t)fip));
+    x_store(&e->a, 8, E_CPU(s.fip), J_X0);
+    if (fip == e->fip)
+        e->fip = FIP_NOTED;
 }
 
 static void begin(struct emit *e, const struct uop *u, bool memory)
@@ -234,31 +236,74 @@ static bool is_fldcw(const struct uop *u)
     return opcode(u) == 1 && digit(u) == 5;
 }
 
-/* The offset is in the uop, or made by the LEA before it. Of FLDCW it is not asked: it may have to
- * go to the helper though it is in a window. */
-bool x87_access(const struct emit *e, const struct uop *u, struct access *a, int64_t *imm)
+/* The uop that has the operand's address: u, or the LEA before it that makes the helper's offset.
+ * NULL: it is made otherwise. */
+static const struct uop *address_of(const struct emit *e, const struct uop *u)
 {
     bool code64 = (e->b->key & KEY_CODE) == ISA_64;
-    if (!is_x87(u) || !(u->aux & X87_MEM) || is_fwait(u) || !native(e, u) || is_fldcw(u))
-        return false;
-    int size = memory_size[opcode(u)][digit(u)];
     const struct uop *from = u;
     if (u->op == UOP_HELP) {
         from = u - 1;
         if (u == e->b->uops || from->insn != u->insn || from->dst != R_T0 ||
             from->op != (code64 ? UOP_LEA64 : UOP_LEA32))
-            return false;
+            return NULL;
     } else if (u->asize != (code64 ? 8 : 4)) {
-        return false;
+        return NULL;
     }
-    if (from->b != R_ZERO || (from->a >= R_T0 && from->a != R_ZERO && from->a != R_IP))
+    if ((from->a >= R_T0 && from->a != R_ZERO && from->a != R_IP) ||
+        (from->b >= R_T0 && from->b != R_ZERO))
+        return NULL;
+    return from;
+}
+
+/* Of FLDCW it is not asked: it may have to go to the helper though it is in a window. */
+static bool can_operate(const struct emit *e, const struct uop *u)
+{
+    return is_x87(u) && u->aux & X87_MEM && !is_fwait(u) && native(e, u) && !is_fldcw(u);
+}
+
+bool x87_access(const struct emit *e, const struct uop *u, struct access *a, int64_t *imm)
+{
+    const struct uop *from = can_operate(e, u) ? address_of(e, u) : NULL;
+    if (!from || (from->b != R_ZERO && from->a == R_IP))
         return false;
+    int size = memory_size[opcode(u)][digit(u)];
     *a = (struct access){.base = from->a,
-                         .index = R_ZERO,
+                         .index = from->b,
+                         .scale = from->scale,
                          .size = (uint8_t)(size < 0 ? -size : size),
                          .write = size < 0};
     *imm = from->imm;
     return true;
+}
+
+bool x87_address(struct emit *e, const struct uop *u)
+{
+    bool code64 = (e->b->key & KEY_CODE) == ISA_64;
+    return e_address_as(e, address_of(e, u), code64 ? FORM_X64 : FORM_X32);
+}
+
+bool x87_spares(const struct emit *e, const struct uop *lea)
+{
+    const struct uop *u = lea + 1;
+    return (lea->op == UOP_LEA64 || lea->op == UOP_LEA32) && lea->dst == R_T0 &&
+           x_fits32(lea->imm + PAGE_SIZE) && u->op == UOP_HELP && u->insn == lea->insn &&
+           can_operate(e, u) && address_of(e, u) == lea;
+}
+
+void x87_offset(struct emit *e, const struct stub *s)
+{
+    if (!is_x87(s->u) || s->u == e->b->uops || !x87_spares(e, s->u - 1))
+        return;
+    x87_address(e, s->u);
+    e_put(e, R_T0, 8, J_X0);
+}
+
+uint32_t x87_writes(const struct uop *u)
+{
+    if (u->aux & X87_MEM)
+        return BIT(R_T0);
+    return !is_fwait(u) && opcode(u) == 7 && (u->aux & 0xff) == 0xe0 ? BIT(R_AX) : 0;
 }
 
 /* The operand. What the check does not let pass is the helper's. */
@@ -266,7 +311,9 @@ static struct xmem operand(struct emit *e, const struct uop *u, int size)
 {
     struct xmem m = xm(J_X0, 0);
     if (!e_operand(e, u, &m)) {
-        if (u->op == UOP_X87)
+        if (address_of(e, u) && (u->op == UOP_X87 || x87_spares(e, u - 1)))
+            x87_address(e, u);
+        else if (u->op == UOP_X87)
             e_address_as(e, u, u->asize == 8 ? FORM_X64 : FORM_X32);
         else
             e_get(e, J_X0, R_T0);
@@ -291,7 +338,7 @@ static void with_memory(struct emit *e, const struct uop *u)
         e->access->x87 = false;
         e->x87_live = false;
     }
-    note(e, u, m.base == J_X0 ? J_X1 : J_X0);
+    note(e, u);
     x_rm(&e->a, 4, 0xd8 | opcode(u), digit(u), m);
     e_resume(e);
 }
@@ -312,7 +359,7 @@ bool emit_x87(struct emit *e, const struct uop *u)
     if (op == 7 && modrm == 0xe0)
         e_write(e, R_AX);
     begin(e, u, false);
-    note(e, u, J_X1);
+    note(e, u);
     if ((op == 2 || op == 3) && modrm < 0xe0)
         e_flags_in(e);
     x_u8(&e->a, 0xd8 | op);
