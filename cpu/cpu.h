@@ -319,6 +319,7 @@ struct jit_cpu {
     uint64_t page;    /* linear address of the page whose code runs */
     int64_t left;     /* budget, while helpers run */
     int64_t limit;    /* s.icount at which `left` would be 0 */
+    int64_t first;    /* the budget in the first round of a loop; moves with `left` */
     const void *site; /* by which generated code was left; NULL: by a fault */
     const struct uop *resume; /* where the interpreter goes on instead of a fault */
     struct jit *jit;

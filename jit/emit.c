@@ -325,6 +325,7 @@ void e_leave_by(struct emit *e, uint32_t site)
 static void before_call(struct emit *e)
 {
     x87_point(e, e->fip);
+    e->early_call |= e->fl.entry;
     if (e->need[e->i])
         e_flags_to_memory(e);
     e->before = e->fl = (struct flags_where){.mem = true};
@@ -351,6 +352,7 @@ void e_call_access(struct emit *e, const struct uop *u)
 void e_interpret(struct emit *e, const struct uop *u)
 {
     x87_point(e, e->fip);
+    e->early_call |= e->fl.entry;
     if (e->need[e->i])
         e_flags_to_memory(e);
     home_store(e);
@@ -586,6 +588,8 @@ static bool shared(const struct emit *e, bool (*quiet)(const struct emit *, cons
 /* In front of a loop: what its rounds share. */
 static void enter_loop(struct emit *e)
 {
+    if (e_loops(e) && e->jb->kills && !e_quiet(e))
+        x_store(&e->a, 8, E_CPU(jit.first), J_LEFT);
     e->round = e->a.at;
     if (e->vec_early)
         vec_ready(e, e->b->uops);
@@ -604,7 +608,9 @@ static void enter(struct emit *e)
     e->i = 0;
     e->vec_live = e->x87_live = false;
     e->fip = FIP_NOTED;
-    e->before = e->fl = (struct flags_where){.mem = true};
+    e->late.kind = REC_NONE;
+    e->early_call = false;
+    e->before = e->fl = (struct flags_where){.mem = true, .entry = true};
     home_at(e, true);
     if (e->parts == 1 && trace_worth(b)) {
         size_t at = b->paddr % JIT_HEAT * sizeof(int32_t);

@@ -87,6 +87,7 @@ struct flags_where {
     bool host;     /* in EFLAGS */
     bool mem;      /* in c->s.cc_* and rflags */
     bool mem_host; /* and there as CC_HOST */
+    bool entry;    /* those that the block found; see e->late */
     struct flags_rec rec;
 };
 
@@ -262,6 +263,11 @@ struct emit {
     uint32_t round;            /* … and by which it first sees to vector registers and pins */
     bool vec_early, x87_early; /* they are loaded in front of the loop */
     bool settled;              /* the block's end: homes are as between blocks */
+    /* The flags that a round of a loop leaves to the next are not in memory but known by this
+     * recipe: cold code notes them, if it is reached before they are set anew. In the first round,
+     * when J_LEFT is still jit.first, they are in memory. */
+    struct flags_rec late;
+    bool early_call; /* hot code calls C before they are */
     bool need[BLOCK_UOPS + 1];
     uint32_t at[BLOCK_UOPS + 1]; /* where each uop's hot code begins, and where the last ends */
     struct stub stub[STUBS];

@@ -434,6 +434,15 @@ bool e_loops(const struct emit *e)
     return jumps && !u->imm2 && e->b->paddr2 == ~0ull;
 }
 
+/* The recipe of the flags at the end of a round, which somebody may look at in the next one. */
+static void note_round(struct emit *e)
+{
+    if (e->early_call)
+        e_note_recipe(e);
+    else
+        e->late = e->fl.rec;
+}
+
 /* The same for a trace, by either exit of its last block. */
 static bool loop_trace(struct emit *e, const struct uop *u, unsigned cond)
 {
@@ -444,7 +453,7 @@ static bool loop_trace(struct emit *e, const struct uop *u, unsigned cond)
     if (cond != ALWAYS)
         leave_to(e, u, !e->via, e->via ? cond ^ 1 : cond, EXIT_SAVE);
     if (note && fits)
-        e_note_recipe(e);
+        note_round(e);
     else if (note || !(e->fl.mem || r->kind))
         e_flags_pin(e); /* at the latest where the budget ends somebody looks */
     e->fl.host = false;
@@ -473,7 +482,7 @@ static bool loop(struct emit *e, const struct uop *u, unsigned cond)
     if (note && !(recipe_fits(r) && e->jb->kills && !(e->jb->writes & regs)))
         return false;
     if (note)
-        e_note_recipe(e);
+        note_round(e);
     if (cond != ALWAYS)
         leave_to(e, u, 0, cond ^ 1, EXIT_SAVE);
     e->fl.host = false;

@@ -153,6 +153,7 @@ static bool depart(struct cpu *c, const struct jit_site *s)
     if (UNLIKELY(cpu_requests(c) || c->s.activity != ACT_RUN)) { /* no further block fits */
         c->jit.left -= INT64_MAX / 4;
         c->jit.limit -= INT64_MAX / 4;
+        c->jit.first -= INT64_MAX / 4;
     }
     return true;
 }

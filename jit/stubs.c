@@ -19,6 +19,23 @@ static uint32_t far_check(struct emit *e, const struct jit_exit *x, unsigned siz
     return stale;
 }
 
+/* What hot code has left to its stubs: where the last x87 instruction is, and flags that may be those
+ * of the round before. Destroys J_X0, J_X1, and EFLAGS if the guest's are in memory. */
+static void note_late(struct emit *e, const struct stub *s)
+{
+    struct flags_where fl = e->fl;
+    x87_point(e, s->fip);
+    if (!s->fl.entry || !e->late.kind || s->kind == STUB_ENTRY || s->kind == STUB_PLAIN ||
+        s->kind == STUB_HOT)
+        return;
+    x_alu_rm(&e->a, XA_CMP, 8, J_LEFT, E_CPU(jit.first));
+    uint32_t first = x_jcc(&e->a, XC_Z, e->a.at);
+    e_pin_recipe(e, &e->late);
+    e->fl = e->before = fl;
+    if (!e->a.full)
+        x_patch(e->a.base, first, e->a.at);
+}
+
 /* An exit's cold half. `tail` jumps on, when linked. */
 static void exit_stub(struct emit *e, const struct stub *s)
 {
@@ -34,7 +51,7 @@ static void exit_stub(struct emit *e, const struct stub *s)
     x->asked = e->a.at;
     if (!x->loop && x->flags != EXIT_MEM && e->fl.rec.kind) {
         struct flags_where before = e->fl;
-        x87_point(e, s->fip);
+        note_late(e, s);
         e_flags_to_memory(e);
         home_store(e);
         skip = x_jmp(&e->a, e->a.at);
@@ -45,7 +62,7 @@ static void exit_stub(struct emit *e, const struct stub *s)
         x->asked = x->out;
     if (x->loop)
         x_alu_ri(&e->a, XA_ADD, 8, J_LEFT, e->b->insns);
-    x87_point(e, s->fip);
+    note_late(e, s);
     if (x->flags != EXIT_MEM)
         e_flags_pin(e);
     home_store(e);
@@ -123,7 +140,7 @@ static uint32_t load_stub(struct emit *e, const struct stub *s)
     uint32_t site = e_site(e, NULL, JIT_EXIT_RESUME, first, e->b->insns), at = e->a.at;
     x_call(&e->a, s->kind == STUB_VEC ? e->vec_load : e->x87_load);
     x_jcc(&e->a, XC_Z, s->back);
-    x87_point(e, s->fip);
+    note_late(e, s);
     if (s->save)
         e_flags_to_memory(e);
     home_store(e);
@@ -140,7 +157,7 @@ static uint32_t wide_stub(struct emit *e, const struct stub *s)
         win_site(e, s, p);
     if (s->pinned)
         win_refill(e, s);
-    x87_point(e, s->fip);
+    note_late(e, s);
     if (s->save)
         e_flags_to_memory(e);
     home_store(e);
@@ -172,7 +189,7 @@ void e_emit_stub(struct emit *e, const struct stub *s)
         at = wide_stub(e, s);
     } else if (s->kind == STUB_SIDE) {
         at = e->a.at;
-        x87_point(e, s->fip);
+        note_late(e, s);
         e_side(e, s->u, s->which);
     } else if (s->kind == STUB_PLAIN) {
         at = e->a.at;
@@ -194,7 +211,7 @@ void e_emit_stub(struct emit *e, const struct stub *s)
         at = e->a.at;
         if (s->pinned)
             win_refill(e, s);
-        x87_point(e, s->fip);
+        note_late(e, s);
         if (s->save)
             e_flags_to_memory(e);
         if (s->kind == STUB_HELP)
