@@ -19,8 +19,8 @@ static uint32_t far_check(struct emit *e, const struct jit_exit *x, unsigned siz
     return stale;
 }
 
-/* What hot code has left to its stubs: where the last x87 instruction is, and flags that may be those
- * of the round before. Destroys J_X0, J_X1, and EFLAGS if the guest's are in memory. */
+/* What hot code has left to its stubs: where the last x87 instruction is, and flags that may be
+ * those of the round before. Destroys J_X0, J_X1, and EFLAGS if the guest's are in memory. */
 static void note_late(struct emit *e, const struct stub *s)
 {
     struct flags_where fl = e->fl;

@@ -399,34 +399,45 @@ static inline void x_lea_at(struct x64 *a, unsigned dst, uint32_t to)
     x_u32(a, to - (a->at + 4));
 }
 
-static inline void x_nops(struct x64 *a, unsigned n)
+/* n up to 15: one instruction. */
+static inline void x_nop(struct x64 *a, unsigned n)
 {
-    static const uint8_t nop[9] = {0x66, 0x0f, 0x1f, 0x84}; /* nopw 0(rax, rax) */
-    for (; n >= 9; n -= 9)
-        x_bytes(a, nop, 9);
-    if (n >= 4) { /* nop 0(rax), and prefixes */
+    static const uint8_t longest[9] = {0x66, 0x0f, 0x1f, 0x84}; /* nopw 0(rax, rax) */
+    for (; n > 9; n--)
+        x_u8(a, 0x66);
+    if (n == 9) {
+        x_bytes(a, longest, 9);
+    } else if (n >= 4) { /* nop 0(rax), and prefixes */
         for (; n > 4; n--)
             x_u8(a, 0x66);
         x_bytes(a, "\x0f\x1f\x40", 4);
-    } else {
+    } else if (n) {
         for (; n > 1; n--)
             x_u8(a, 0x66);
-        for (; n; n--)
-            x_u8(a, 0x90);
+        x_u8(a, 0x90);
     }
 }
 
 /* In front of a branch of n bytes: some processors decode a 32-byte line anew each time if a branch
- * crosses or touches its end, with the comparison that it is fused with. So both move on. */
+ * crosses or touches its end, with the comparison that it is fused with. So both move on, by
+ * prefixes of the comparison that mean nothing (CS, in 64-bit mode), or else by a NOP, which costs
+ * as much as any instruction. */
 static inline void x_branch_in_line(struct x64 *a, unsigned n)
 {
     uint32_t from = a->at - a->insn <= 15 ? a->insn : a->at, bytes = a->at - from;
+    uint32_t by = 32 - (from & 31);
     uint8_t insn[15];
     if ((from & 31) + bytes + n < 32 || a->full || bytes + n >= 32)
         return;
     memcpy(insn, a->base + from, bytes);
     a->at = from;
-    x_nops(a, 32 - (from & 31));
+    if (bytes && bytes + by <= 15 && insn[0] != 0x65)
+        for (unsigned i = 0; i < by; i++)
+            x_u8(a, 0x2e);
+    else if (by <= 15)
+        x_nop(a, by);
+    else
+        x_nop(a, 9), x_nop(a, by - 9);
     x_bytes(a, insn, bytes);
 }
 
