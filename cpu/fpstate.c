@@ -421,22 +421,19 @@ bool h_xsavec(struct cpu *c, const struct uop *u)
     return xsave(c, u, XSAVE_COMPACT);
 }
 
+static bool header_fault(struct cpu *c, uint64_t bv, uint64_t comp)
+{
+    return cpu_fault_err(c, EXC_GP, 0, "XRSTOR header: XSTATE_BV %llx, XCOMP_BV %llx", bv, comp);
+}
+
 /* The header's reserved bits (SDM 1 13.8.1, 13.8.2). */
-static bool bad_header(struct cpu *c, const uint8_t *b, uint64_t *present, bool *compact)
+static bool header_ok(struct cpu *c, const uint8_t *b)
 {
     uint64_t bv = get_le64(b + 512), comp = get_le64(b + 520);
-    *compact = comp & XCOMP_BV;
-    bool bad = bv & ~c->s.xcr0;
-    if (*compact)
-        bad |= (comp & ~(c->s.xcr0 | XCOMP_BV)) || (bv & ~comp);
-    else
-        bad |= comp != 0;
-    for (unsigned i = *compact ? 16 : 8; i < (*compact ? 64u : 24u); i += 8)
+    bool compact = comp & XCOMP_BV, bad = bv & ~c->s.xcr0 || (compact ? bv & ~comp : comp);
+    for (unsigned i = compact ? 16 : 8; i < (compact ? 64u : 24u); i += 8)
         bad |= get_le64(b + 512 + i) != 0;
-    if (bad)
-        cpu_fault_err(c, EXC_GP, 0, "XRSTOR header: XSTATE_BV %llx, XCOMP_BV %llx", bv, comp);
-    *present = bv;
-    return bad;
+    return !bad || header_fault(c, bv, comp);
 }
 
 static void initial_x87(struct cpu *c)
@@ -446,26 +443,39 @@ static void initial_x87(struct cpu *c)
     memset(c->s.fp_exp, 0, sizeof c->s.fp_exp);
 }
 
-/* The header first. Of the legacy region nothing is read if nothing of it is asked for; what is
- * asked for is read though it is initial. */
+/* Processors ask for what is requested, though it may be initial, and in the compact form for no
+ * component that the image lacks. They do so before they check the header, but for XCOMP_BV. */
+static bool xrstor_read(struct cpu *c, const struct uop *u, uint64_t want, uint8_t *b)
+{
+    const unsigned header = XSAVE_AVX - XSAVE_LEGACY;
+    if (!area_load(c, u, AREA_BLOCKS, XSAVE_LEGACY, b + XSAVE_LEGACY, header))
+        return false;
+    uint64_t comp = get_le64(b + 520), avx_mxcsr = XSTATE_AVX;
+    if (comp & XCOMP_BV) {
+        if (comp & ~(c->s.xcr0 | XCOMP_BV))
+            return header_fault(c, get_le64(b + 512), comp);
+        want &= comp;
+        avx_mxcsr = 0;
+    }
+    return (!(want & XSTATE_AVX) ||
+            area_load(c, u, AREA_BLOCKS, XSAVE_AVX, b + XSAVE_AVX, XSAVE_MAX - XSAVE_AVX)) &&
+           (!(want & (XSTATE_X87 | XSTATE_SSE | avx_mxcsr)) ||
+            area_load(c, u, AREA_BLOCKS, 0, b, LEGACY_USED)) &&
+           header_ok(c, b);
+}
+
 bool h_xrstor(struct cpu *c, const struct uop *u)
 {
     uint8_t b[XSAVE_MAX] = {0};
-    uint64_t present;
-    bool compact;
-    if (!xsave_ready(c) || misaligned(c, u, 64) ||
-        !area_load(c, u, AREA_BLOCKS, XSAVE_LEGACY, b + XSAVE_LEGACY, XSAVE_AVX - XSAVE_LEGACY) ||
-        bad_header(c, b, &present, &compact))
+    uint64_t want = requested(c);
+    if (!xsave_ready(c) || misaligned(c, u, 64) || !xrstor_read(c, u, want, b))
         return false;
-    uint64_t want = requested(c), load = want & present;
+    uint64_t load = want & get_le64(b + 512);
+    bool compact = get_le64(b + 520) & XCOMP_BV;
     /* The standard form loads MXCSR with SSE or AVX whatever XSTATE_BV says; the compact one with
      * SSE, from the image or as its initial value. */
     bool mxcsr = compact ? want & XSTATE_SSE : want & (XSTATE_SSE | XSTATE_AVX);
     bool from_image = !compact || (load & XSTATE_SSE);
-    if (((want & XSTATE_X87 || mxcsr) && !area_load(c, u, AREA_BLOCKS, 0, b, LEGACY_USED)) ||
-        ((load & XSTATE_AVX) &&
-         !area_load(c, u, AREA_BLOCKS, XSAVE_AVX, b + XSAVE_AVX, XSAVE_MAX - XSAVE_AVX)))
-        return false;
     if (mxcsr && from_image && bad_mxcsr(c, get_le32(b + 24)))
         return false;
     if (load & XSTATE_X87)

@@ -317,6 +317,13 @@ static bool unchecked(const struct view *v, const char *what)
     return v->o->vector == EXC_AC && (movbe || !strcmp(n, "vcvtps2ph") || !strcmp(n, "vcvtph2ps"));
 }
 
+/* The processor's own way of a form that needs neither prefix. */
+static bool movbe_override(const struct view *v, const char *what)
+{
+    return !strcmp(v->at.row->name, "movbe") && v->at.p66 && v->at.rex & 8 &&
+           v->h->vector == EXC_GP && v->o->vector == EXC_SS;
+}
+
 static bool image_alignment(const struct view *v, const char *what)
 {
     return image(v) && v->h->vector == EXC_AC && v->o->vector == EXC_GP;
@@ -340,6 +347,7 @@ static const struct {
     {"a CALL to an address that is not canonical: which fault comes first", call_order},
     {"a POPF that sets TF: the trap comes behind the case", step_to_come},
     {"no alignment check by VCVTPH2PS, VCVTPS2PH, or MOVBE with 66 and REX.W", unchecked},
+    {"#GP for #SS by MOVBE with 66, REX.W and an override that doesn't count", movbe_override},
     {"#AC or #GP for a misaligned image: open (SDM 2A FXSAVE)", image_alignment},
     {"an MMX instruction that faults has switched to MMX state already", mmx_fault},
     {"stores of an instruction that faults on the way", partial_stores},

@@ -311,34 +311,70 @@ static void test_pieces_begin_within_the_address_size(void **state)
     }
 }
 
-/* Here the legacy region is nowhere, and the header is at offset 0. */
+/* Here the legacy region is nowhere, and the header is at offset 0. `present` and
+ * `comp` are its XSTATE_BV and XCOMP_BV. */
 static void test_which_parts_of_an_image_are_asked_for(void **state)
 {
     static const struct {
-        uint8_t code[5], want;
-        bool compact, legacy;
+        uint8_t code[5], want, present;
+        uint64_t comp;
+        unsigned vector;
     } cases[] = {
-        {{0x64, 0x67, 0x0f, 0xae, 0x23}, 0, false, false}, /* xsave fs:[ebx] */
-        {{0x64, 0x67, 0x0f, 0xae, 0x23}, 1, false, true},
-        {{0x64, 0x67, 0x0f, 0xae, 0x23}, 4, false, true},  /* for MXCSR */
-        {{0x64, 0x67, 0x0f, 0xc7, 0x23}, 0, false, false}, /* xsavec */
-        {{0x64, 0x67, 0x0f, 0xc7, 0x23}, 2, false, true},
-        {{0x64, 0x67, 0x0f, 0xc7, 0x23}, 4, false, false},
-        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 0, false, false}, /* xrstor */
-        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 1, false, true},  /* though it is initial */
-        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 4, false, true},
-        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 4, true, false},
-        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 2, true, true},
+        {{0x64, 0x67, 0x0f, 0xae, 0x23}, 0, 0, 0, EXC_NONE}, /* xsave fs:[ebx] */
+        {{0x64, 0x67, 0x0f, 0xae, 0x23}, 1, 0, 0, EXC_PF},
+        {{0x64, 0x67, 0x0f, 0xae, 0x23}, 4, 0, 0, EXC_PF},   /* for MXCSR */
+        {{0x64, 0x67, 0x0f, 0xc7, 0x23}, 0, 0, 0, EXC_NONE}, /* xsavec */
+        {{0x64, 0x67, 0x0f, 0xc7, 0x23}, 2, 0, 0, EXC_PF},
+        {{0x64, 0x67, 0x0f, 0xc7, 0x23}, 4, 0, 0, EXC_NONE},
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 0, 0, 0, EXC_NONE}, /* xrstor */
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 1, 0, 0, EXC_PF},   /* though it is initial */
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 4, 0, 0, EXC_PF},
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 4, 0, BIT(63) | 7, EXC_NONE},
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 2, 0, BIT(63) | 7, EXC_PF},
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 3, 0, BIT(63) | 4, EXC_NONE}, /* the image has none */
+        /* A bad header: XCOMP_BV comes before the legacy region, the rest behind it. */
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 0, 0x80, 0, EXC_GP},
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 1, 0x80, 0, EXC_PF},
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 1, 0, 1, EXC_PF},
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 1, 0, BIT(63) | BIT(62) | 7, EXC_GP},
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 1, 4, BIT(63) | 3, EXC_PF},
+        {{0x64, 0x67, 0x0f, 0xae, 0x2b}, 4, 4, BIT(63) | 3, EXC_GP},
     };
     for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
         struct machine *m = user64();
         m->c.s.seg[SEG_FS].base = DATA;
         cpu_mode_changed(&m->c);
-        put_le64(m->ram + DATA + 8, cases[i].compact ? BIT(63) | 7 : 0);
+        put_le64(m->ram + DATA, cases[i].present);
+        put_le64(m->ram + DATA + 8, cases[i].comp);
         REG(m, R_BX) = 0xfffffe00;
         REG(m, R_AX) = cases[i].want;
         REG(m, R_DX) = 0;
-        assert_int_equal(run_code(m, cases[i].code, 5), cases[i].legacy ? EXC_PF : EXC_NONE);
+        assert_int_equal(run_code(m, cases[i].code, 5), cases[i].vector);
+        machine_free(m);
+    }
+}
+
+/* The AVX part of an image is behind the end of memory. */
+static void test_avx_is_asked_for_though_initial(void **state)
+{
+    static const struct {
+        uint8_t want;
+        uint64_t comp;
+        unsigned vector;
+    } cases[] = {
+        {3, 0, EXC_NONE},           {4, 0, EXC_PF},           {4, 1, EXC_PF}, {3, 1, EXC_GP},
+        {7, BIT(63) | 3, EXC_NONE}, {4, BIT(63) | 4, EXC_PF},
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        struct machine *m = user64();
+        const uint32_t at = BIT(21) - 576; /* by the tables' last entry */
+        poke(m, PD_AT + 8 * 511, 8, 0x87);
+        put_le32(m->ram + at + 24, 0x1f80);
+        put_le64(m->ram + at + 512 + 8, cases[i].comp);
+        REG(m, R_BX) = ABSENT - 576;
+        REG(m, R_AX) = cases[i].want;
+        REG(m, R_DX) = 0;
+        assert_int_equal(RUN_CODE(m, 0x0f, 0xae, 0x2b), cases[i].vector); /* xrstor [rbx] */
         machine_free(m);
     }
 }
@@ -362,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_half_precision_is_computed_before_it_is_stored),
         cmocka_unit_test(test_pieces_begin_within_the_address_size),
         cmocka_unit_test(test_which_parts_of_an_image_are_asked_for),
+        cmocka_unit_test(test_avx_is_asked_for_though_initial),
     };
     return RUN(tests);
 }
