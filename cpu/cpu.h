@@ -358,7 +358,7 @@ struct cpu {
     uint64_t turn_end;
     bool loose; /* a run may miss its budget by a block, as nothing depends on its end */
     bool lock_failed;
-    uint32_t pauses;     /* PAUSE executed, beside other CPUs */
+    uint32_t pauses;     /* PAUSE executed, modulo 2^32; beside other CPUs, on threads only */
     bool parallel;       /* can have a thread of its own; to be set before an engine joins */
     uint8_t store_locks; /* of an access to pages with code: mmu.c */
 

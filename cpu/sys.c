@@ -339,6 +339,8 @@ bool h_pause(struct cpu *c, const struct uop *u)
 {
     if (c->count > 1)
         spin(c);
+    else
+        c->pauses++;
     return true;
 }
 

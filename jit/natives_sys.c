@@ -3,6 +3,7 @@
  * and leaves the others to the helper. */
 #include "cpu/helpers.h"
 #include "jit/emit.h"
+#include "jit/own.h"
 
 static unsigned level(const struct emit *e)
 {
@@ -56,6 +57,17 @@ static bool sti(struct emit *e, const struct uop *u)
     if (!e->a.full)
         x_patch(e->a.base, set, e->a.at);
     s->back = e->a.at;
+    return true;
+}
+
+/* Alone, it only counts. */
+static bool pause(struct emit *e, const struct uop *u)
+{
+    if (e->j->cpus[0]->count > 1)
+        return false;
+    e_clobber(e);
+    goes_on(e, u);
+    x_alu_mi(&e->a, XA_ADD, 4, E_CPU(pauses), 1);
     return true;
 }
 
@@ -222,6 +234,7 @@ static bool from_sreg(struct emit *e, const struct uop *u)
 const struct jit_native jit_natives_sys[] = {
     {h_cli, cli},
     {h_sti, sti},
+    {h_pause, pause},
     {h_swapgs, swapgs},
     {h_stac, stac},
     {h_clac, clac},

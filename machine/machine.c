@@ -25,6 +25,8 @@
 #define CHUNK       20000   /* instructions between looks at the host's clock, at most … */
 #define CHUNK_MIN   250     /* … and at least … */
 #define NS_SLOW     8       /* … as a timer that is near wants it, if one takes so long */
+#define SPIN_INSNS  64      /* a PAUSE in so many: the guest waits for time to pass … */
+#define SPIN_NS     50000   /* … and the host's processor may do something else for so long */
 #define SLICE       200000  /* instructions in one machine_run() */
 #define TSC_HZ      1000000000ull
 
@@ -56,6 +58,7 @@ struct machine {
     uint64_t turn_start; /* current CPU's icount when `now` was taken */
     uint64_t stop_after;
     bool stop_on_reboot;
+    bool spins; /* the only CPU waits in a loop with PAUSE */
     struct cpu *cpu[CPU_MAX];
     struct cpu *triple;
     struct debug debug;
@@ -309,6 +312,8 @@ static void next_cpu(struct machine *m)
  * short against a timer's wanted precision. */
 static uint64_t until_timer(struct machine *m)
 {
+    if (m->spins)
+        return CHUNK_MIN;
     if (m->clock.next == CLOCK_NEVER)
         return m->cfg.clock == CLOCK_HOST ? CHUNK : ~0ull;
     uint64_t now = source(m);
@@ -330,6 +335,7 @@ static bool turn(struct machine *m, uint64_t limit, enum engine_exit *why, uint6
     uint64_t before = c->s.icount, budget = min_u64(limit, min_u64(m->s.quantum, until_timer(m)));
     if (UNLIKELY(m->debug.on) && !debug_turn(m, c, &budget))
         return false;
+    uint32_t pauses = c->pauses;
     c->lock_failed = false;
     /* On the host's clock no two runs are the same, and the last instructions of a turn, one by
      * one, take as long as all the others. */
@@ -346,6 +352,7 @@ static bool turn(struct machine *m, uint64_t limit, enum engine_exit *why, uint6
         m->s.quantum = 0;
     if (m->cfg.clock == CLOCK_VIRTUAL)
         m->s.now += *done * NS_PER_INSN;
+    m->spins = c->loose && m->cfg.cpus == 1 && (c->pauses - pauses) * SPIN_INSNS >= *done && *done;
     turn_begin(m);
     return *done > 0 || *why != ENGINE_HALT;
 }
@@ -419,6 +426,8 @@ enum machine_event machine_run(struct machine *m, struct err *e)
             next_cpu(m);
         if (UNLIKELY(m->debug.on) && debug_turned(m, c, done))
             return MACHINE_BREAK;
+        if (m->spins)
+            return MACHINE_IDLE;
         if (idle < m->cfg.cpus)
             continue;
         if (m->cfg.clock == CLOCK_HOST || m->clock.next == CLOCK_NEVER)
@@ -452,7 +461,7 @@ void debug_resume(struct machine *m)
 
 uint64_t machine_wakeup(const struct machine *m)
 {
-    return m->clock.next;
+    return m->spins ? min_u64(m->clock.next, clock_now(&m->clock) + SPIN_NS) : m->clock.next;
 }
 
 uint64_t machine_now(const struct machine *m)

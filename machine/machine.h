@@ -86,7 +86,7 @@ struct machine_config {
 
 enum machine_event {
     MACHINE_SLICE,      /* time to look at the outside; call again */
-    MACHINE_IDLE,       /* every CPU waits; nothing happens before machine_wakeup() */
+    MACHINE_IDLE,       /* every CPU waits; nothing need be done before machine_wakeup() */
     MACHINE_OFF,        /* the guest powered off */
     MACHINE_TRIPLE,     /* triple fault: a CPU shut down; machine_triple() */
     MACHINE_DEBUG_EXIT, /* isa-debug-exit; machine_exit_code() */
@@ -107,8 +107,8 @@ void machine_free(struct machine *m);
 
 /* Runs for about a millisecond. */
 enum machine_event machine_run(struct machine *m, struct err *e);
-/* After MACHINE_IDLE: the moment of the next timer, in ns of machine_now(); CLOCK_NEVER: only
- * input can wake it. */
+/* After MACHINE_IDLE: the moment of the next timer, in ns of machine_now(), or a little later than
+ * now if the guest waits in a loop; CLOCK_NEVER: only input can wake it. */
 uint64_t machine_wakeup(const struct machine *m);
 uint64_t machine_now(const struct machine *m);
 /* Makes machine_run() stop when all CPUs together have executed n instructions. */
