@@ -300,6 +300,8 @@ static enum engine_exit enter(struct kvm_vcpu *v)
     v->exited = r >= 0;
     cpu_lock(v->c);
     kvm_drain(v->vm);
+    if (!v->c->share) /* no other thread may do it */
+        kvm_notify_serve(v->vm);
     bool seen = !v->exited; /* who took the state back meanwhile has dealt with it */
     v->exited = false;
     v->c->stop.passing = false; /* it has left that place */
@@ -442,6 +444,7 @@ static enum engine_exit run(struct cpu *c, uint64_t budget)
     __atomic_store_n(&v->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
     __atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
     enum engine_exit why = loop(v, budget);
+    kvm_notify_serve(v->vm);
     cpu_unlock(c);
     if (why == ENGINE_HALT && !v->slice && v->thread)
         timer_arm(v, 0); /* nobody is to be woken for nothing */
@@ -579,8 +582,11 @@ static bool open_vm(struct kvm_vm *k, struct err *e)
 
 static void free_vm(struct kvm_vm *k)
 {
-    if (k->live)
+    if (k->live) {
         k->chips->input = NULL;
+        k->chips->message = NULL;
+    }
+    kvm_notify_free(k);
     for (unsigned i = 0; i < k->count; i++) {
         struct kvm_vcpu *v = &k->vcpu[i];
         if (v->thread)

@@ -38,12 +38,13 @@ void kvm_chips_input(void *opaque, enum chips_input to, unsigned n, bool level)
     CHECK(kvm_call(k->fd, KVM_IRQ_LINE, &l) >= 0);
 }
 
-static bool route(struct kvm_vm *k)
+bool kvm_chips_route(struct kvm_vm *k, const struct kvm_irq_routing_entry *more, unsigned n_more)
 {
     struct {
         uint32_t nr, flags;
-        struct kvm_irq_routing_entry entry[16 + IOAPIC_PINS + 2];
+        struct kvm_irq_routing_entry entry[16 + IOAPIC_PINS + 2 + KVM_ROUTES];
     } r = {0};
+    CHECK(n_more <= KVM_ROUTES);
     for (unsigned n = 0; n < 16; n++)
         r.entry[r.nr++] = (struct kvm_irq_routing_entry){
             .gsi = GSI_PIC + n,
@@ -59,6 +60,9 @@ static bool route(struct kvm_vm *k)
     r.entry[r.nr++] = (struct kvm_irq_routing_entry){.gsi = GSI_PIT,
                                                      .type = KVM_IRQ_ROUTING_IRQCHIP,
                                                      .u.irqchip = {KVM_IRQCHIP_IOAPIC, PIT_PIN}};
+    if (n_more)
+        memcpy(r.entry + r.nr, more, n_more * sizeof *more);
+    r.nr += n_more;
     return kvm_call(k->fd, KVM_SET_GSI_ROUTING, &r) >= 0;
 }
 
@@ -75,7 +79,7 @@ bool kvm_chips_make(struct kvm_vm *k, struct err *e)
     if (!threads)
         return err_set(e, ERR_INVALID,
                        "--irqchip kernel: CPUs wait in the kernel, and so need --sched parallel");
-    if (!can || ioctl(k->fd, KVM_CREATE_IRQCHIP, 0) < 0 || !route(k))
+    if (!can || ioctl(k->fd, KVM_CREATE_IRQCHIP, 0) < 0 || !kvm_chips_route(k, NULL, 0))
         return err_set(e, ERR_UNSUPPORTED,
                        "this kernel's KVM has no interrupt controllers for ishi: --irqchip ishi");
     k->chips = chips;
@@ -163,6 +167,7 @@ bool kvm_chips_in(struct kvm_vm *k, struct err *e)
         cpu_request(c, REQ_INTR); /* its thread may wait: it is to do so in the kernel */
     }
     k->chips->input = kvm_chips_input;
+    k->chips->message = kvm_notify_message;
     k->chips->opaque = k;
     k->live = true;
     k->stats.chips_in++;
@@ -256,6 +261,7 @@ static void take_pit(struct kvm_vm *k)
 void kvm_chips_out(struct kvm_vm *k)
 {
     share_still(k->vcpu[0].c);
+    kvm_notify_settle(k);
     for (unsigned i = 0; i < k->count; i++)
         kvm_finish(&k->vcpu[i]);
     for (unsigned i = 0; i < k->count; i++)
@@ -265,6 +271,7 @@ void kvm_chips_out(struct kvm_vm *k)
     take_board(k);
     take_pit(k);
     k->chips->input = NULL;
+    k->chips->message = NULL;
     k->live = false;
     for (unsigned i = 0; i < k->count; i++)
         kvm_store(&k->vcpu[i]);

@@ -143,6 +143,7 @@ bool kvm_map(struct kvm_vm *k, struct err *e)
             return false;
     }
     collect(k);
+    kvm_notify_map(k);
     k->remapped = false;
     return true;
 }

@@ -80,6 +80,9 @@ void kvm_show(struct cpu *c, char *buf, size_t size)
             say(&t, "  %-23s %12llu\n", reason(i), (unsigned long long)s->exits[i]);
     if (s->posted)
         say(&t, "  %-23s %12llu\n", "(writes collected)", (unsigned long long)s->posted);
+    if (s->rings || s->messages)
+        say(&t, "by eventfd: doorbells rung %llu, messages %llu\n", (unsigned long long)s->rings,
+            (unsigned long long)s->messages);
     say(&t, "by place:\n");
     places(&t, s->port, "port", 12);
     places(&t, s->page, "memory page", 8);

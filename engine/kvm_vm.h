@@ -44,6 +44,7 @@ struct kvm_stats {
     uint64_t runs, loads, stores; /* KVM_RUN; whole states given to the kernel and taken back */
     uint64_t chips_in;            /* the kernel got the interrupt controllers */
     uint64_t posted;              /* writes to device memory that the kernel collected */
+    uint64_t rings, messages;     /* doorbells and messages that came and went by eventfd */
     uint64_t stepped;             /* instructions that our own CPU ran instead */
 };
 
@@ -53,6 +54,8 @@ struct kvm_hooks {
     void (*code_write)(void *opaque, uint64_t paddr, uint64_t len);
     void *opaque;
 };
+
+struct kvm_notify; /* kvm_notify.c */
 
 struct kvm_vm {
     int dev, fd; /* /dev/kvm, the machine */
@@ -77,6 +80,7 @@ struct kvm_vm {
     bool pit_off;                  /* the kernel was told so: chips->pit_off */
     uint64_t pit_owed;             /* ticks of channel 0 that got lost between the two */
     struct kvm_pit_state2 pit_was; /* as the kernel got it */
+    struct kvm_notify *notify;     /* owned; NULL: nothing comes or goes by eventfd */
     struct kvm_stats stats;
 };
 
@@ -145,6 +149,9 @@ void kvm_pit_out(struct kvm_vm *k);
 bool kvm_chips_make(struct kvm_vm *k, struct err *e);
 /* Drives an input of the kernel's controllers; `k` is a struct kvm_vm. */
 void kvm_chips_input(void *k, enum chips_input to, unsigned n, bool level);
+#define KVM_ROUTES 32
+/* Gives the kernel the board's wires, and up to KVM_ROUTES routes more. */
+bool kvm_chips_route(struct kvm_vm *k, const struct kvm_irq_routing_entry *more, unsigned n);
 /* No CPU has anything to do first that the kernel can't. */
 bool kvm_chips_ready(const struct kvm_vm *k);
 /* All CPUs and controllers into the kernel, in stillness (cpu/share.h), and back. */
@@ -169,6 +176,18 @@ bool kvm_map(struct kvm_vm *k, struct err *e);
 
 /* Does the writes that the kernel has collected. */
 void kvm_drain(struct kvm_vm *k);
+
+/* kvm_notify.c: doorbells of regions (bus.h) by eventfd, for CPUs on threads of their own. After
+ * kvm_map(): those that the bus's map has now. */
+void kvm_notify_map(struct kvm_vm *k);
+/* Does what the doorbells ask for that were rung until now; with the machine's lock. Before a run
+ * ends, so that nothing waits while the machine stands still. */
+void kvm_notify_serve(struct kvm_vm *k);
+/* Messages of PCI devices by irqfd: fits irq_chips.message while the kernel has the controllers. */
+void kvm_notify_message(void *k, uint64_t addr, uint32_t data);
+/* Before the controllers' states are taken back: what is on its way has arrived. */
+void kvm_notify_settle(struct kvm_vm *k);
+void kvm_notify_free(struct kvm_vm *k);
 
 /* kvm_cpuid.c: the features that a guest may be told of; those of the CPUs and the rate of their
  * time-stamp counters made to fit (engine.h, join); the model's answers. */

@@ -284,8 +284,8 @@ void machine_free(struct machine *m)
 {
     if (!m)
         return;
+    m->cfg.engine->part(m->cpu, m->cfg.cpus); /* its threads may use our lock */
     parallel_free(m->parallel);
-    m->cfg.engine->part(m->cpu, m->cfg.cpus);
     for (unsigned i = 0; i < m->cfg.cpus; i++) {
         cpu_free(m->cpu[i]);
         free(m->cpu[i]);

@@ -5,7 +5,8 @@ A head is comment lines:
     kind: sector | floppy | multiboot | pvh     how it starts; a floppy by SeaBIOS
     kind: check32 | check64      a program of checks (lib/check.h): all must be ok
     args: …                      more arguments of ishi (optional, several allowed)
-    qemu: …                      more arguments of QEMU, or "no" (optional)
+    qemu: …                      more arguments of QEMU, or "no" (optional); also makes a program of another kind,
+                                 which prints as those do, one of checks
     expect: TEXT                 a line it prints on COM1 (several: in this order)
     status: N                    ishi's exit status
     engines: interp, …           only these (optional)
@@ -51,7 +52,7 @@ def head(path):
 
 
 PROGRAMS = sorted(p for p in [*HERE.glob("*.S"), *HERE.glob("*.c")] if head(p)["kind"])
-CHECKS = [p for p in PROGRAMS if head(p)["kind"][0].startswith("check")]
+CHECKS = [p for p in PROGRAMS if head(p)["kind"][0].startswith("check") or head(p)["qemu"]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -110,7 +111,7 @@ def test_guest(program, engine):
     for want in h["expect"]:
         assert want in lines[at:], f"no line {want!r} in:\n{text}"
         at = lines.index(want, at) + 1
-    if h["kind"][0].startswith("check"):
+    if program in CHECKS:
         judge(text, r"^$")
         assert status == 11, text
     else:

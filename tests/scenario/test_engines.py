@@ -49,6 +49,53 @@ def test_switch_under_load(ishi, guest, irqchip):
     assert rounds >= 10
 
 
+@pytest.fixture(scope="module")
+def disk_guest():
+    out = ROOT / "build" / "guest"
+    subprocess.run(["make", "-s", "-C", ROOT / "tests/guest", f"OUT={out}", f"{out}/virtio.elf", f"{out}/disk.img"], check=True)
+    return ["--disk", f"{out}/disk.img,snapshot", out / "virtio.elf"]
+
+
+@needs_kvm
+@pytest.mark.parametrize("irqchip", ["ishi", "kernel"])
+def test_switch_under_io(ishi, disk_guest, irqchip):
+    """Forty changes of engine while the guest writes and reads a disk by virtio, each request with an interrupt."""
+    m = ishi("--engine", "kvm", "--irqchip", irqchip, "--mem", "64M", "--append", "go", *disk_guest, timeout=120)
+    m.expect("begin")
+    m.send("\x01c")
+    m.expect(PROMPT)
+    for n in range(40):
+        m.line(f"engine {('interp', 'kvm', 'jit', 'kvm')[n % 4]}")
+        m.expect(PROMPT)
+        time.sleep(0.05)
+    seen = m.run("info kvm", PROMPT)
+    m.send("\x01c")
+    m.send("q")
+    rounds = int(m.expect(r"rounds 0x([0-9a-f]+)")[1], 16)
+    m.expect("end 1 checks 0 failed")
+    assert m.status() == 11
+    assert rounds >= 10
+    assert re.search(r"doorbells rung [1-9]\d*, messages " + ("[1-9]" if irqchip == "kernel" else "0"), seen), seen
+
+
+@needs_kvm
+@pytest.mark.parametrize("irqchip", ["ishi", "kernel"])
+def test_doorbells(disk_guest, irqchip):
+    """A driver's notification leaves the kernel by eventfd, and with the kernel's interrupt controllers the answer goes
+    back by irqfd; where CPUs take turns, by exits, to the same end."""
+    text = {}
+    for sched in ["parallel"] + ["turns"] * (irqchip == "ishi"):
+        done = subprocess.run([ISHI, "--engine", "kvm", "--irqchip", irqchip, "--sched", sched, "--log", "kvm", "--mem", "64M",
+                               *disk_guest], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=120)
+        assert done.returncode == 11 and " 0 failed" in done.stdout, done.stdout
+        text[sched] = done.stdout
+    rung = re.search(r"by eventfd: doorbells rung (\d+), messages (\d+)", text["parallel"])
+    assert rung and int(rung[1]) >= 10, text["parallel"]
+    assert (int(rung[2]) >= 3) == (irqchip == "kernel"), rung[0]
+    assert irqchip == "kernel" or "by eventfd" not in text["turns"]
+
+
 # What the guest does meanwhile, round after round: files on a disk through IDE and its DMA, memory by way of the page
 # cache, a timer, the other CPU. What differs, it says; a lost interrupt it does not survive, or its kernel tells of it.
 WORK = r"""
