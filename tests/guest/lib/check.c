@@ -12,6 +12,9 @@ uint8_t stack3[STACK] __attribute__((aligned(4096)));
 uint8_t stack_intr[STACK] __attribute__((aligned(4096)));
 bool (*hooks[256])(void);
 
+extern uint32_t start_info;
+uint32_t start_info; /* physical address, from EBX at the start */
+
 static unsigned count, failed;
 static const char *section;
 
@@ -66,6 +69,15 @@ void note(const char *text, uint64_t v)
     print(" ");
     print_hex(v);
     print("\r\n");
+}
+
+bool told(const char *want)
+{
+    /* cmdline of Xen's start_info.h */
+    const volatile char *line = (const volatile char *)(word)get32((void *)(word)(start_info + 24));
+    while (*want && *want == *line)
+        want++, line++;
+    return *want == *line;
 }
 
 static void begin(bool ok, const char *name)

@@ -124,6 +124,8 @@ bool is_tcg(void);                       /* for what QEMU would not survive */
 void note(const char *text, uint64_t v); /* a line for people */
 _Noreturn void finish(void);             /* end early; checks() may simply return */
 
+bool told(const char *word); /* the program's command line is this word */
+
 void checks(void); /* the program */
 
 /* Descriptors. type: bits 40..47, flags: bits 52..55 (G 8, D 4, L 2). */

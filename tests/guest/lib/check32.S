@@ -10,6 +10,7 @@
 start:
         cli
         movl    $boot_stack, %esp
+        movl    %ebx, start_info
         lgdt    boot_gdt
         ljmp    $8, $1f
 1:      movl    $0x10, %eax

@@ -12,6 +12,7 @@
 start:
         cli
         movl    $boot_stack, %esp
+        movl    %ebx, start_info
         xorl    %ecx, %ecx              # 2048 pages of 2 MiB
         movl    $0x87, %eax
 1:      movl    %eax, boot_pd(, %ecx, 8)
