@@ -6,8 +6,10 @@
 
 #include "engine/soft.h"
 
-#define CODE_BYTES      (256u << 20) /* of generated code, touched as it is used */
-#define CODE_BYTES_EACH (64u << 20)  /* the same, where each CPU has its own */
+#define CODE_BYTES (256u << 20) /* of generated code, touched as it is used */
+/* The same, where each CPU has its own. A compiler's code is some 100 MiB of ours, and with less
+ * all of it is given up and made again, for ever. */
+#define CODE_BYTES_ALL (1u << 30)
 
 static bool usable(void)
 {
@@ -29,7 +31,7 @@ static void part(struct cpu **cpus, unsigned n)
 static bool join(struct cpu **cpus, unsigned n, struct err *e)
 {
     unsigned jits = cpus[0]->parallel ? n : 1, of = n / jits;
-    size_t size = cpus[0]->parallel ? CODE_BYTES_EACH : CODE_BYTES;
+    size_t size = min_u64(CODE_BYTES, CODE_BYTES_ALL / jits);
     struct codemem m;
     if (!jit_host_ok())
         return err_set(e, ERR_UNSUPPORTED,
