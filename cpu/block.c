@@ -547,8 +547,7 @@ static struct block *search(struct block_cache *k, uint64_t paddr, uint32_t key)
 
 struct block *blocks_peek(struct block_cache *k, uint64_t paddr, uint32_t key)
 {
-    struct block *b = search(k, paddr, key);
-    return b && b->paddr2 == ~0ull ? b : NULL;
+    return search(k, paddr, key);
 }
 
 /* Unless another CPU's write has dropped it meanwhile. */

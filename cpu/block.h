@@ -63,6 +63,7 @@ struct block {
     uint8_t went[2];       /* so often each exit was seen taken, at most 255 */
     uint16_t wide_failed;  /* so often a check of several accesses failed since … */
     bool narrow;           /* is compiled without such checks */
+    bool watched;          /* its path was interpreted, to see where it goes */
     uint64_t wide_since;   /* … this instruction count */
 };
 
@@ -90,7 +91,8 @@ void blocks_join(struct block_cache *k, struct block_cache *other);
 /* The block at s.rip in c's present mode; `extra` is or'ed to the key (KEY_SINGLE). NULL: fault. */
 struct block *blocks_find(struct cpu *c, uint32_t extra);
 
-/* A block that was made already, of one page, or NULL. */
+/* A block that was made already, or NULL. Nothing is said of where its second page is, if it has
+ * one. */
 struct block *blocks_peek(struct block_cache *k, uint64_t paddr, uint32_t key);
 
 /* Makes the exit that the CPU took last (c->link_from) lead to b from now on, if it may. */

@@ -312,6 +312,7 @@ struct jit_jump {
 
 #define JIT_HEAT    1024 /* counters of runs, shared by blocks */
 #define JIT_WINDOWS 24   /* checks of memory that a block may keep */
+#define JIT_SPANS   4096 /* paths of blocks over several pages */
 
 /* What generated code finds beside the architectural state (jit/). */
 struct jit_cpu {
@@ -331,9 +332,11 @@ struct jit_cpu {
     uint8_t x87_live;          /* the guest's x87 is in the host's */
     bool wide;                 /* `resume` because a window could not be opened … */
     uint32_t wide_trace;       /* … in this trace (jit_site.trace), or 0 */
+    int32_t stale;             /* so many far links with old stamps may yet be taken as they are */
     uint8_t unused;
     uint64_t accesses, helpers; /* calls out of generated code */
     int32_t heat[JIT_HEAT];     /* runs until a block's paths are compiled as one */
+    uint64_t spans[JIT_SPANS];  /* by path: `stamp` when its pages were last looked at, or ~0 */
     struct jit_jump jump[1u << JIT_JUMP_BITS];
 };
 

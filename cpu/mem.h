@@ -109,6 +109,9 @@ bool seg_probe(struct cpu *c, unsigned seg, uint64_t off, unsigned n, unsigned a
  */
 bool mmu_fetch(struct cpu *c, uint64_t la, uint64_t *paddr, const uint8_t **host);
 
+/* The same where it changes nothing that the guest can see; else false, with no fault raised. */
+bool mmu_fetch_again(struct cpu *c, uint64_t la, uint64_t *paddr);
+
 /* For the monitor, the debugger and explanations: no side effect, no A/D bits, no fault. False if
  * not mapped. */
 bool mmu_peek_translate(struct cpu *c, uint64_t la, uint64_t *paddr);

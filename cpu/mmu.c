@@ -501,6 +501,22 @@ bool mmu_fetch(struct cpu *c, uint64_t la, uint64_t *paddr, const uint8_t **host
     return true;
 }
 
+bool mmu_fetch_again(struct cpu *c, uint64_t la, uint64_t *paddr)
+{
+    unsigned ctx = ctx_of(c, ACC_EXEC);
+    const uint8_t *host;
+    if (tlb_info_of(c, ctx, la)->exec != (la & PAGE_MASK)) {
+        struct walk w;
+        walk(c, la, &w);
+        if (w.result != WALK_OK || !allowed(c, &w, ctx, ACC_EXEC))
+            return false;
+        for (unsigned i = 0; i < w.steps; i++)
+            if (w.step[i].addr != ~0ull && !(w.step[i].value & BIT(5)) /* accessed */)
+                return false;
+    }
+    return mmu_fetch(c, la, paddr, &host);
+}
+
 bool mmu_peek_translate(struct cpu *c, uint64_t la, uint64_t *paddr)
 {
     struct walk w;

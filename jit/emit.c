@@ -297,6 +297,7 @@ uint32_t e_site(struct emit *e, bool (*fn)(struct cpu *, const struct jit_site *
                          .u = p->b->uops + (u - e->b->uops - p->first),
                          .block = p->b,
                          .ahead = ahead ? ahead - p->insns : 0,
+                         .page = p->page,
                          .kind = (uint8_t)kind};
     static const uint8_t zeros[8];
     if (e->parts > 1)
@@ -399,7 +400,8 @@ static bool observes(const struct emit *e, unsigned i)
     if (e_passes(e, i))
         return false;
     const struct window *w = e->in_window[i] ? &e->window[e->in_window[i] - 1] : NULL;
-    bool integer = in(u->op, UOP_LD, UOP_LDV4_B64) || in(u->op, UOP_PUSH64, UOP_HELP);
+    bool integer = in(u->op, UOP_LD, UOP_LDV4_B64) || in(u->op, UOP_PUSH64, UOP_HELP) ||
+                   (uop_calls(u) && (e_inner(e, i) >= 0 || e_loops(e)));
     /* an instruction of the vector unit or the x87 may find its registers not loaded */
     bool ready = integer || (in(u->op, UOP_LDV4_B64, UOP_PUSH64) ? e->vec_early : e->x87_early);
     if (is_fused(u->op) || (u->op == UOP_JMP && e_inner(e, i) >= 0) ||
@@ -458,6 +460,8 @@ uint32_t e_writes(const struct uop *u)
         return BIT(R_SP);
     if (op == UOP_POP64 || op == UOP_POP32)
         return BIT(R_SP) | dst;
+    if (in(op, UOP_CALL64, UOP_JMP_R) || op == UOP_CALLR64 || op == UOP_CALLR32)
+        return BIT(R_SP);
     if (is_help(op))
         return by_helper(u) ? native_writes(u) : ~0u;
     if (in(op, UOP_ST8_B64, UOP_LDW8_B64) || in(op, UOP_LDV4_B64, UOP_PUSH64))
@@ -612,12 +616,20 @@ static void enter(struct emit *e)
     e->early_call = false;
     e->before = e->fl = (struct flags_where){.mem = true, .entry = true};
     home_at(e, true);
-    if (e->parts == 1 && trace_worth(b)) {
+    /* of a loop, not where flags would have to be brought from its end to its beginning */
+    if (e->parts == 1 && trace_worth(b) && !e->jb->asks) {
         size_t at = b->paddr % JIT_HEAT * sizeof(int32_t);
         s = e_stub(e, STUB_HOT, b->uops);
         x_alu_mi(&e->a, XA_SUB, 4, e_cpu(offsetof(struct cpu, jit.heat) + at), 1);
         e_stub_jcc(e, s, XC_S);
     }
+    if (e->span) {
+        s = e_stub(e, STUB_STALE, b->uops);
+        x_load(&e->a, 8, J_X0, E_CPU(jit.stamp));
+        x_alu_rm(&e->a, XA_CMP, 8, J_X0, e_cpu(offsetof(struct cpu, jit.spans) + 8 * e->span));
+        e_stub_jcc(e, s, XC_NZ);
+    }
+    e->jb->span = e->span;
     e->jb->plain = e->a.at;
     s = e_stub(e, e->parts > 1 ? STUB_PLAIN : STUB_ENTRY, b->uops);
     x_alu_ri(&e->a, XA_SUB, 8, J_LEFT, b->insns);
@@ -630,6 +642,7 @@ bool emit_block(struct emit *e, struct block *b)
 {
     e->part[0] = (struct part){.b = b};
     e->parts = 1;
+    e->span = 0;
     e->closed = false;
     for (e->n = 1; !uop_exits(b->uops[e->n - 1].op); e->n++)
         ;

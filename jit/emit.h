@@ -114,6 +114,7 @@ struct jit_site {
     uint8_t index, which_as, index_as; /* … 1, 2: their lower halves, zero- or sign-extended */
     uint8_t unused;
     uint32_t trace; /* offset of the trace's struct jit_block, or 0 */
+    int32_t page;   /* the block's page lies there from jit.page */
 };
 
 /* One exit of a compiled block. Offsets in the code memory. */
@@ -142,6 +143,7 @@ struct jit_block {
     uint32_t plain;       /* … and behind the counter of its runs, if it has one */
     bool gone;            /* a trace: one of its blocks was dropped */
     bool loops;           /* goes back to its own beginning */
+    uint16_t span;        /* a trace over several pages: its number in cpu.jit.spans, or 0 */
     uint16_t failed;      /* a trace's checks of several accesses since … */
     uint64_t since;       /* … this instruction count */
     /* Sets all flags before it reads any; until then it may write `writes` while they can still be
@@ -158,6 +160,7 @@ enum stub_kind {
     STUB_EXIT,     /* exit `which` */
     STUB_ENTRY,    /* too little budget for the block */
     STUB_PLAIN,    /* too little budget for the trace: its first block alone */
+    STUB_STALE,    /* leave: are the trace's pages what they were? */
     STUB_SIDE,     /* exit `which` of one of a trace's blocks */
     STUB_HOT,      /* leave, to make a trace */
     STUB_FLAGS,    /* makes cc_* CC_HOST, then back */
@@ -220,6 +223,14 @@ struct part {
     struct block *b;
     uint16_t first, insns; /* number of its first uop; instructions before it */
     uint8_t via;           /* the exit of the part before that leads here */
+    int32_t page;          /* linear, from that of the first part */
+};
+
+/* A page that a trace's blocks lie on, beside the one that it begins on. */
+#define SPAN_PAGES 4
+struct span_page {
+    uint64_t paddr;
+    int32_t at; /* linear, from that one */
 };
 
 struct emit;
@@ -252,6 +263,10 @@ struct emit {
     unsigned parts;
     bool closed; /* the trace's last exit `via` leads to its beginning */
     uint8_t via;
+    uint16_t span;   /* as jit_block.span */
+    uint32_t number; /* the trace's */
+    struct span_page page[SPAN_PAGES];
+    unsigned pages;
     unsigned i, n, skip;           /* number of the uop, of uops, of uops done in advance */
     unsigned ctx;                  /* the TLB's set */
     struct flags_where fl, before; /* now, and at the uop's beginning */
@@ -433,26 +448,47 @@ bool jit_wide(struct cpu *c, const struct jit_site *s);
 bool emit_block(struct emit *e, struct block *b);
 
 /* Traces (trace.c). trace_plan: the path that begins with `head` goes into e->part, and its uops
- * into b, which has room for BLOCK_UOPS; `compile` is called for blocks that have no code yet.
- * False: nothing to be gained. emit_trace: compiles it. */
-bool trace_plan(struct emit *e, struct block_cache *k, struct block *head, struct block *b,
-                bool (*compile)(struct jit *j, struct block *b));
+ * into b, which has room for BLOCK_UOPS. False: nothing to be gained. emit_trace: compiles it. */
+struct trace_env {
+    struct block_cache *blocks;
+    /* For a block that has no code yet, `page` from the head's. */
+    bool (*compile)(struct jit *j, struct block *b, int32_t page);
+    /* Where code is fetched from `at` bytes behind the head's page under the CPU's present stamp;
+     * ~0: not known. */
+    uint64_t (*find)(struct jit *j, int64_t at);
+    bool wide; /* the path may leave the page */
+};
+bool trace_plan(struct emit *e, const struct trace_env *env, struct block *head, struct block *b);
 bool emit_trace(struct emit *e, struct block *b);
 /* Out of a trace, by exit `which` of u's block: what was paid for the rest is given back. */
 void e_side(struct emit *e, const struct uop *u, unsigned which);
 void e_note_recipe(struct emit *e);
 /* Could a trace begin with b? */
 bool trace_worth(const struct block *b);
-/* The part that u, or nothing, is of; offset in its page of the part's first byte. */
+/* The part that u, or nothing, is of; where a part's first byte lies, from jit.page. */
 const struct part *e_part(const struct emit *e, const struct uop *u);
+static inline int64_t part_offset(const struct part *p)
+{
+    return p->page + (int64_t)(p->b->paddr & (PAGE_SIZE - 1));
+}
 static inline int64_t e_page_offset(const struct emit *e, const struct uop *u)
 {
-    return (int64_t)(e_part(e, u)->b->paddr & (PAGE_SIZE - 1));
+    return part_offset(e_part(e, u));
 }
-/* Is uop i an exit in the middle of a trace? Then which exit leads on, else -1. */
+/* Is uop i an exit in the middle of a trace? Then which exit leads on, else -1. The part behind it,
+ * or NULL. */
 int e_inner(const struct emit *e, unsigned i);
-/* … which is taken always, so that nothing is left there? */
+const struct part *e_onward(const struct emit *e, unsigned i);
+/* … a jump which is taken always, so that nothing is left there? */
 bool e_passes(const struct emit *e, unsigned i);
+static inline bool uop_calls(const struct uop *u)
+{
+    return u->op == UOP_CALL64 || u->op == UOP_CALL32;
+}
+static inline bool uop_returns(const struct uop *u)
+{
+    return u->op == UOP_RET64 || u->op == UOP_RET32;
+}
 
 /* The emitters, by file. */
 emit_fn emit_nop, emit_move, emit_extend, emit_lea, emit_bswap, emit_alu, emit_compare, emit_step;

@@ -590,11 +590,16 @@ static void dispatch(struct emit *e, struct stub *miss, unsigned sp_size, int64_
 bool emit_call(struct emit *e, const struct uop *u)
 {
     unsigned size = u->op == UOP_CALL64 ? 8 : 4;
-    home_leave(e);
-    e_clobber(e);
+    bool inner = e_inner(e, e->i) >= 0, inside = inner || (e->parts > 1 && e->closed);
+    if (!inside)
+        home_leave(e);
+    before_access(e);
     e_write(e, R_SP);
     push_return(e, u, size);
-    leave_to(e, u, 1, ALWAYS, settle(e));
+    if (inside && e->access)
+        e->access->kind = STUB_RESUME; /* the slow path would end behind the block */
+    if (!inner && !loop(e, u, ALWAYS))
+        leave_to(e, u, 1, ALWAYS, settle(e));
     return true;
 }
 
@@ -607,9 +612,32 @@ static void leave_pinned(struct emit *e)
     e->fl.host = e->before.host = false;
 }
 
+/* To where the trace knows that its call came from. */
+static void return_inside(struct emit *e, const struct uop *u, unsigned size,
+                          const struct part *next)
+{
+    e_clobber(e);
+    e_write(e, R_SP);
+    struct stub *miss = e_stub(e, STUB_RESUME, u);
+    struct xmem m = stack_at(e, u, 0, size, false);
+    if (e->access)
+        e->access->kind = STUB_RESUME;
+    unsigned v = other(m);
+    x_load(&e->a, 8, v, E_CPU(jit.page));
+    x_lea(&e->a, size, v, xm(v, (int32_t)part_offset(next)));
+    x_alu_rm(&e->a, XA_CMP, size, v, m);
+    e_stub_jcc(e, miss, XC_NZ);
+    move_sp(e, size, size + u->imm);
+}
+
 bool emit_ret(struct emit *e, const struct uop *u)
 {
     unsigned size = u->op == UOP_RET64 ? 8 : 4;
+    const struct part *next = e_onward(e, e->i);
+    if (next) {
+        return_inside(e, u, size, next);
+        return true;
+    }
     leave_pinned(e);
     struct stub *miss = e_stub(e, STUB_RESUME, u);
     struct xmem m = stack_at(e, u, 0, size, false);

@@ -256,6 +256,9 @@ static void follow(struct planner *p, const struct uop *u)
         derive(p, u->dst, u->a, wide ? -u->imm : -(int64_t)(int32_t)u->imm);
     } else if (op == (wide ? UOP_LEA64 : UOP_LEA32) && u->b == R_ZERO && u->a < R_GENERAL) {
         derive(p, u->dst, u->a, wide ? u->imm : (int32_t)u->imm);
+    } else if (uop_calls(u) || uop_returns(u)) {
+        int by = op == UOP_CALL64 || op == UOP_RET64 ? 8 : 4;
+        derive(p, R_SP, R_SP, uop_calls(u) ? -by : by + u->imm);
     } else if (among(op, UOP_PUSH64, UOP_POP64)) {
         derive(p, R_SP, R_SP, op == UOP_PUSH64 || op == UOP_PUSHI64 ? -8 : -4);
     } else {
@@ -429,7 +432,8 @@ static void first_byte(struct emit *e, const struct window *w, unsigned to, stru
  * is to be where the slow path has put it. */
 static bool by_itself(const struct uop *u)
 {
-    return !among(u->op, UOP_LDV4_B64, UOP_STV4_B64) && !among(u->op, UOP_LDW8_B64, UOP_STW8);
+    return !among(u->op, UOP_LDV4_B64, UOP_STV4_B64) && !among(u->op, UOP_LDW8_B64, UOP_STW8) &&
+           !among(u->op, UOP_CALL64, UOP_JMP_R);
 }
 
 /* The check of a pinned window whose address moves. */

@@ -9,6 +9,8 @@
 #include "jit/vec.h"
 
 #define HOT       12          /* runs of a block before it is compiled */
+#define WATCHED   64          /* blocks interpreted to see where a hot path goes */
+#define STALE     16          /* far links with old stamps taken before one gets a new one */
 #define SLICE     (1 << 16)   /* instructions before requests of other threads are looked at */
 #define BLOCK_MAX (64u << 10) /* bytes that a block's code may take, hot or cold */
 
@@ -70,11 +72,11 @@ static void vector_code(struct emit *e)
 }
 
 /* To the linear address in J_X0 by the table of jumps; not there: out, by the site in scratch[1].
- */
+ * Out now and then even so, so that a link that is used often gets the present stamp. */
 static void far_code(struct emit *e)
 {
     struct x64 *a = &e->a;
-    uint32_t miss[2];
+    uint32_t miss[3];
     e->thunk_far = a->at;
     e_jump_entry(a);
     x_alu_rm(a, XA_CMP, 8, J_X0, E_JUMP(la));
@@ -82,6 +84,8 @@ static void far_code(struct emit *e)
     x_load(a, 8, J_X0, E_CPU(jit.stamp));
     x_alu_rm(a, XA_CMP, 8, J_X0, E_JUMP(stamp));
     miss[1] = x_jcc(a, XC_NZ, a->at);
+    x_alu_mi(a, XA_SUB, 4, E_CPU(jit.stale), 1);
+    miss[2] = x_jcc(a, XC_S, a->at);
     x_load(a, 8, J_X0, E_JUMP(page));
     x_store(a, 8, E_CPU(jit.page), J_X0);
     x_rm(a, 4, 0xff, 4, E_JUMP(code)); /* jmp */
@@ -138,11 +142,18 @@ static void common_code(struct jit *j)
 
 /* Calls out of generated code. */
 
+/* The linear address of a site's block. */
+static uint64_t place_of(const struct cpu *c, const struct jit_site *s)
+{
+    uint64_t mask = (s->block->key & KEY_CODE) == ISA_64 ? ~0ull : 0xffffffff;
+    return (c->jit.page + (uint64_t)(int64_t)s->page + (s->block->paddr & (PAGE_SIZE - 1))) & mask;
+}
+
 /* Makes c what the interpreter would have it be before uop s->u. */
 static void arrive(struct cpu *c, const struct jit_site *s)
 {
     c->block = s->block;
-    c->s.r[R_IP] = c->jit.page + (s->block->paddr & (PAGE_SIZE - 1));
+    c->s.r[R_IP] = place_of(c, s);
     c->s.icount = (uint64_t)(c->jit.limit - c->jit.left - s->ahead);
     flags_settle(c);
 }
@@ -158,13 +169,16 @@ static bool depart(struct cpu *c, const struct jit_site *s)
     return true;
 }
 
-/* Must a trace be left at the end of the block that called? It was dropped meanwhile, or somebody
- * wants attention. */
+/* Must a trace be left at the end of the block that called? It was dropped meanwhile, its pages may
+ * be elsewhere, or somebody wants attention. */
 static bool gone(const struct cpu *c, const struct jit_site *s)
 {
     const uint8_t *code = c->jit.jit->mem.rw;
-    return s->trace && (c->request || c->s.activity != ACT_RUN ||
-                        ((const struct jit_block *)(const void *)(code + s->trace))->gone);
+    if (!s->trace)
+        return false;
+    const struct jit_block *t = (const struct jit_block *)(const void *)(code + s->trace);
+    return c->request || c->s.activity != ACT_RUN || t->gone ||
+           (t->span && c->jit.spans[t->span] != c->jit.stamp);
 }
 
 bool jit_access(struct cpu *c, const struct jit_site *s)
@@ -324,6 +338,8 @@ static void link_exit(struct jit *j, struct cpu *c, struct block *b)
     if (!from || !from->code || !b->code || from->key != b->key)
         return;
     const struct jit_exit *x = &from->jit->exit[which];
+    if (c->jit.stale < 0)
+        c->jit.stale = STALE;
     if (!x->at || x->loop)
         return;
     bool far = x->quick, quick = x->flags == EXIT_MEM;
@@ -369,6 +385,11 @@ static void begin_anew(struct jit *j)
     j->hot = NULL;
     j->trace_count = 0;
     j->node_count = 1;
+    j->spans = 0;
+    for (unsigned i = 0; i < j->count; i++) {
+        memset(j->cpus[i]->jit.jump, 0xff, sizeof j->cpus[i]->jit.jump);
+        memset(j->cpus[i]->jit.spans, 0xff, sizeof j->cpus[i]->jit.spans);
+    }
 }
 
 /* Not while generated code runs. */
@@ -376,8 +397,6 @@ static void flush(struct jit *j, struct cpu *c)
 {
     c->link_from = NULL;
     blocks_each(j->blocks, forget, j);
-    for (unsigned i = 0; i < j->count; i++)
-        memset(j->cpus[i]->jit.jump, 0xff, sizeof j->cpus[i]->jit.jump);
     begin_anew(j);
     j->stats.flushes++;
 }
@@ -394,7 +413,6 @@ struct jit *jit_new(struct cpu **cpus, unsigned count, const struct codemem *m)
         cpus[i]->jit.jit = j;
         cpus[i]->jit.self = cpus[i];
         __asm__ volatile("stmxcsr %0" : "=m"(cpus[i]->jit.mxcsr));
-        memset(cpus[i]->jit.jump, 0xff, sizeof cpus[i]->jit.jump);
         for (unsigned k = 0; k < JIT_HEAT; k++)
             cpus[i]->jit.heat[k] = HEAT;
     }
@@ -480,9 +498,17 @@ static bool compile(struct jit *j, struct block *b, uint64_t rip)
     return true;
 }
 
-static bool compile_part(struct jit *j, struct block *b)
+static bool compile_part(struct jit *j, struct block *b, int32_t page)
 {
-    return compile(j, b, j->page + (b->paddr & (PAGE_SIZE - 1)));
+    return compile(j, b, j->page + (uint64_t)(int64_t)page + (b->paddr & (PAGE_SIZE - 1)));
+}
+
+static uint64_t find_part(struct jit *j, int64_t at)
+{
+    uint64_t paddr, la = j->page + (uint64_t)at;
+    if ((j->path.key & KEY_CODE) != ISA_64)
+        la = (uint32_t)la;
+    return mmu_fetch_again(j->runs, la, &paddr) ? paddr : ~0ull;
 }
 
 /* Notes that the trace e is one of its blocks'. False: no room. */
@@ -494,7 +520,9 @@ static bool note_trace(struct jit *j, const struct emit *e)
     j->traces[j->trace_count] = (struct trace){.head = head,
                                                .entry = e->jb->entry,
                                                .jb = (uint32_t)((uint8_t *)e->jb - j->mem.rw),
-                                               .live = true};
+                                               .live = true,
+                                               .pages = (uint8_t)e->pages};
+    memcpy(j->traces[j->trace_count].page, e->page, sizeof e->page);
     for (unsigned i = 0; i < e->parts; i++) {
         struct block *b = e->part[i].b;
         j->nodes[j->node_count] = (struct trace_node){j->trace_count, b->traces};
@@ -505,17 +533,22 @@ static bool note_trace(struct jit *j, const struct emit *e)
 }
 
 /* Compiles the path that begins with b; if that is no use, its runs are counted no more. */
-static void make_trace(struct jit *j, struct block *b, uint64_t rip)
+static void make_trace(struct jit *j, struct cpu *c, struct block *b)
 {
     struct emit *e = &j->emit;
+    uint64_t rip = c->s.rip;
+    struct trace_env env = {j->blocks, compile_part, find_part, j->spans < JIT_SPANS - 1};
     e->j = j;
     j->page = rip & ~(uint64_t)(PAGE_SIZE - 1);
+    j->runs = c;
     j->path = (struct block){.uops = j->path_uops,
                              .key = b->key,
                              .mask = {b->mask[0], b->mask[1]},
                              .paddr = b->paddr,
                              .paddr2 = ~0ull};
-    bool plan = trace_plan(e, j->blocks, b, &j->path, compile_part);
+    bool plan = trace_plan(e, &env, b, &j->path);
+    e->span = e->pages ? (uint16_t)(j->spans + 1) : 0;
+    e->number = j->trace_count;
     struct x64 a = e->a, cold = e->cold;
     if (a.end - a.at < BLOCK_MAX || cold.end - cold.at < BLOCK_MAX || !plan ||
         !emit_trace(e, &j->path) || !note_trace(j, e)) {
@@ -527,6 +560,8 @@ static void make_trace(struct jit *j, struct block *b, uint64_t rip)
     while (b->in) /* they are linked anew, to the trace */
         blocks_unlink(j->blocks, b->in->owner, (unsigned)(b->in - b->in->owner->link));
     enter_at(j, b, e->jb->entry);
+    if (e->span)
+        c->jit.spans[j->spans = e->span] = c->jit.stamp;
     b->jit->loops = e->jb->loops;
     b->jit->looks |= e->jb->looks;
     b->jit->writes |= e->jb->writes;
@@ -566,10 +601,20 @@ bool jit_list(struct jit *j, struct block *b, struct jit_listing *l)
     return done;
 }
 
-/* The block that b's first byte begins: rip of its generated code. */
-static uint64_t rip_of(const struct cpu *c, const struct block *b)
+/* A trace over several pages was to be entered under a new stamp: are they still where they were?
+ */
+static void look_at_pages(struct jit *j, struct cpu *c, const struct jit_site *s)
 {
-    return c->jit.page + (b->paddr & (PAGE_SIZE - 1));
+    uint64_t mask = (s->block->key & KEY_CODE) == ISA_64 ? ~0ull : 0xffffffff, paddr;
+    const struct trace *t = &j->traces[s->lo];
+    for (unsigned i = 0; i < t->pages; i++) {
+        uint64_t la = (c->jit.page + (uint64_t)(int64_t)t->page[i].at) & mask;
+        if (!mmu_fetch_again(c, la, &paddr) || paddr != t->page[i].paddr) {
+            j->alone = t->head;
+            return;
+        }
+    }
+    c->jit.spans[about(j, t->jb)->span] = c->jit.stamp;
 }
 
 static enum interp_leave after_exit(struct jit *j, struct cpu *c, const struct jit_site *s)
@@ -582,7 +627,7 @@ static enum interp_leave after_exit(struct jit *j, struct cpu *c, const struct j
         c->link_from = NULL;
         return LEAVE_NEXT;
     }
-    uint64_t at = rip_of(c, b), to;
+    uint64_t at = place_of(c, s), to;
     c->s.icount = (uint64_t)(c->jit.limit - c->jit.left - s->ahead);
     c->link_from = NULL;
     switch (s->kind) {
@@ -595,8 +640,14 @@ static enum interp_leave after_exit(struct jit *j, struct cpu *c, const struct j
         return LEAVE_NEXT;
     case JIT_EXIT_INDIRECT: c->s.rip = c->next_rip; return LEAVE_NEXT;
     case JIT_EXIT_HOT:
-        c->jit.heat[b->paddr % JIT_HEAT] = HEAT;
+        c->jit.heat[b->paddr % JIT_HEAT] = b->watched ? HEAT : 0;
         j->hot = b;
+        j->watch_left = b->watched ? 0 : WATCHED;
+        b->watched = true;
+        c->s.rip = at;
+        return LEAVE_NEXT;
+    case JIT_EXIT_STALE:
+        look_at_pages(j, c, s);
         c->s.rip = at;
         return LEAVE_NEXT;
     case JIT_EXIT_ENTRY: c->s.rip = at; return LEAVE_NEXT;
@@ -685,6 +736,16 @@ static void note(struct cpu *c, const struct block *b)
     *e = (struct jit_jump){la, c->jit.stamp, (uintptr_t)b->code, la & ~(uint64_t)(PAGE_SIZE - 1)};
 }
 
+static void count_exit(struct block *b, unsigned which, unsigned by)
+{
+    if (b->went[which] <= UINT8_MAX - by) {
+        b->went[which] = (uint8_t)(b->went[which] + by);
+    } else { /* what was long ago counts less */
+        b->went[0] /= 2;
+        b->went[1] /= 2;
+    }
+}
+
 enum interp_leave jit_run(struct cpu *c, struct block *b)
 {
     struct jit *j = c->jit.jit;
@@ -694,15 +755,21 @@ enum interp_leave jit_run(struct cpu *c, struct block *b)
     } enter = {.p = j->mem.rx + j->enter};
     if (UNLIKELY(j->full))
         flush(j, c);
-    if (c->link_from && c->link_from->went[c->link_which] < UINT8_MAX)
-        c->link_from->went[c->link_which]++;
+    if (c->link_from)
+        count_exit(c->link_from, c->link_which, j->watch_left ? 4 : 1);
+    if (UNLIKELY(j->watch_left)) {
+        j->watch_left--;
+        j->hot = NULL;
+        j->stats.interpreted++;
+        return interp_run(c, b);
+    }
     if (!b->code && (!suits(b) || ++b->runs < HOT || !compile(j, b, c->s.rip))) {
         j->stats.interpreted++;
         return interp_run(c, b);
     }
     if (UNLIKELY(j->hot)) {
         if (j->hot == b)
-            make_trace(j, b, c->s.rip);
+            make_trace(j, c, b);
         j->hot = NULL;
     }
     if (c->link_from)
@@ -717,7 +784,9 @@ enum interp_leave jit_run(struct cpu *c, struct block *b)
     c->trail[c->trail_at++ & (TRAIL - 1)] = c->s.seg[SEG_CS].base + c->s.rip;
     if (UNLIKELY(j->mem.set_gs != NULL))
         j->mem.set_gs(c);
-    enter.fn(c, b->code);
+    bool alone = UNLIKELY(j->alone == b);
+    j->alone = NULL;
+    enter.fn(c, alone ? j->mem.rx + b->jit->plain : b->code);
     flags_settle(c);
     const struct jit_site *s = c->jit.site;
     if (!s)

@@ -54,7 +54,7 @@ void jit_watch(struct jit *j, const struct jit_watch *w);
     X(UNLINKED, "exit without a link")                       \
     X(ENTRY, "budget spent or attention wanted at a block")  \
     X(DEAD, "jump to a block that was dropped")              \
-    X(STALE, "far link with an old stamp")                   \
+    X(STALE, "path over pages that may have changed")        \
     X(INDIRECT, "indirect branch to where no code is known") \
     X(HOT, "block often run, for a trace")                   \
     X(RESUME, "rest of a block interpreted")                 \

@@ -9,6 +9,8 @@ struct trace {
     struct block *head;
     uint32_t entry, jb; /* offsets of its code and of what is known of it */
     bool live;
+    struct span_page page[SPAN_PAGES]; /* beside the head's */
+    uint8_t pages;
 };
 /* Its blocks know it: block.traces is the number of the first node, 0 for none. */
 struct trace_node {
@@ -30,9 +32,13 @@ struct jit {
     struct jit_stats stats;
     struct jit_watch watch;
 
-    struct block *hot; /* a trace shall begin with it */
-    uint64_t page;     /* linear address of its page */
-    struct block path; /* the trace's blocks as one */
+    struct block *hot;   /* a trace shall begin with it */
+    unsigned watch_left; /* blocks to be interpreted before one is made */
+    struct block *alone; /* the trace that begins with it cannot be run now */
+    uint64_t page;       /* linear address of the page of the block that is being compiled */
+    struct cpu *runs;    /* whose it is */
+    uint16_t spans;      /* numbers given */
+    struct block path;   /* the trace's blocks as one */
     struct uop path_uops[BLOCK_UOPS];
     struct trace *traces;
     struct trace_node *nodes; /* 0 is none */

@@ -126,6 +126,12 @@ void e_side(struct emit *e, const struct uop *u, unsigned which)
         e_flags_pin(e);
     home_store(e);
     home_at(e, true);
+    if (p->page) {
+        unsigned size = e->b->mask[0] == ~0ull ? 8 : 4;
+        x_load(&e->a, size, J_X0, E_CPU(jit.page));
+        x_lea(&e->a, size, J_X0, xm(J_X0, p->page));
+        x_store(&e->a, 8, E_CPU(jit.page), J_X0);
+    }
     if (rest)
         x_lea(&e->a, 8, J_LEFT, xm(J_LEFT, rest));
     x_jmp(&e->a, same ? x->begin : x->mem);
@@ -205,10 +211,13 @@ void e_emit_stub(struct emit *e, const struct stub *s)
             : s->kind == STUB_FLAGS    ? e_site(e, jit_flags, JIT_EXIT_FAULT, s->u, e->b->insns)
             : s->kind == STUB_INDIRECT ? e_site(e, NULL, JIT_EXIT_INDIRECT, s->u, 0)
             : s->kind == STUB_HOT      ? e_site(e, NULL, JIT_EXIT_HOT, s->u, 0)
+            : s->kind == STUB_STALE    ? e_site(e, NULL, JIT_EXIT_STALE, s->u, 0)
             : s->kind == STUB_ENTRY
                 ? e_site(e, NULL, JIT_EXIT_ENTRY, s->u, e->b->insns)
                 : e_site(e, NULL, JIT_EXIT_RESUME, s->u - e_reloads(e, s->u), e->b->insns);
         at = e->a.at;
+        if (s->kind == STUB_STALE && !e->a.full)
+            ((struct jit_site *)(void *)(e->a.base + site))->lo = (int32_t)e->number;
         if (s->pinned)
             win_refill(e, s);
         note_late(e, s);
@@ -217,8 +226,8 @@ void e_emit_stub(struct emit *e, const struct stub *s)
         if (s->kind == STUB_HELP)
             x87_offset(e, s);
         home_store(e);
-        if (s->kind == STUB_RESUME || s->kind == STUB_ENTRY || s->kind == STUB_INDIRECT ||
-            s->kind == STUB_HOT) {
+        if (s->kind == STUB_RESUME || s->kind == STUB_STALE || s->kind == STUB_ENTRY ||
+            s->kind == STUB_INDIRECT || s->kind == STUB_HOT) {
             e_leave_by(e, site);
         } else {
             e_call_site(e, site, s->kind == STUB_HELP ? e->thunk_help : e->thunk_call);

@@ -120,6 +120,14 @@ static void test_x87_in_trace(void **state)
 enum way { BY_JUMP, BY_CALL, BY_POINTER, WAYS };
 enum flush { INVLPG, CR3, FLUSHES };
 
+/* The first 2 MiB by pages, one to one. */
+static void map_pages(struct pc *p)
+{
+    for (unsigned i = 0; i < 512; i++)
+        put_le64(p->ram + TABLE + 8 * i, i << PAGE_SHIFT | 7);
+    put_le64(p->ram + 0xf2000, TABLE | 7);
+}
+
 static struct pc *begin_pages(const struct engine *engine, enum way way, enum flush flush)
 {
     static const uint8_t go_there[WAYS][5] = {{0xe9, 0xf9, 0x3f, 0x00, 0x00},  /* jmp 5000h */
@@ -143,9 +151,7 @@ static struct pc *begin_pages(const struct engine *engine, enum way way, enum fl
     memcpy(code + 2, go_there[way], 5);
     memcpy(code + 18, flushes[flush], 3);
     struct pc *p = begin(engine, code, sizeof code);
-    for (unsigned i = 0; i < 512; i++)
-        put_le64(p->ram + TABLE + 8 * i, i << PAGE_SHIFT | 7);
-    put_le64(p->ram + 0xf2000, TABLE | 7);
+    map_pages(p);
     put_le64(p->ram + TABLE + 8 * 5, 0x6007);
     for (unsigned i = 0; i < 2; i++) { /* add ebx, 1 or 100 */
         uint8_t *to = p->ram + (i ? 0x7000 : 0x6000);
@@ -176,12 +182,107 @@ static void test_pages(void **state)
     }
 }
 
+/* A loop in which an instruction lies across the end of its page. In round 1500 the next page is
+ * put elsewhere, or one of the two is written. */
+enum change { MAP_INVLPG, MAP_CR3, WRITE_FIRST, WRITE_SECOND, CHANGES };
+
+static struct pc *begin_across(const struct engine *engine, enum change change)
+{
+    static const uint8_t code[] = {
+        0xff, 0xc1,                         /* 1fe0h: inc ecx */
+        0x81, 0xf9, 0xdc, 0x05, 0x00, 0x00, /* cmp ecx, 1500 */
+        0x75, 0x06,                         /* jne 1 */
+        0x48, 0x89, 0x06,                   /* mov [rsi], rax */
+        0x90, 0x90, 0x90,                   /* flush */
+        0x01, 0xcb,                         /* 1: add ebx, ecx */
+        0x8d, 0x9b, 0x01, 0x00, 0x00, 0x00, /* lea ebx, [rbx + 1] */
+        0x90, 0x90, 0x90, 0x90, 0x90,       /* to 1ffdh */
+        0x81, 0xc3, 0x05, 0x00, 0x00, 0x00, /* add ebx, 5 */
+        0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* cmp ecx, 3000 */
+        0x72, 0xd5,                         /* jb 1fe0h */
+        0xeb, 0xfe,                         /* jmp . */
+    };
+    static const uint8_t flush[CHANGES][3] = {
+        {0x0f, 0x01, 0x3f}, {0x0f, 0x22, 0xda}, {0x90, 0x90, 0x90}, {0x90, 0x90, 0x90}};
+    static const uint64_t at[CHANGES] = {TABLE + 16, TABLE + 16, 0x1ff4, 0x2001};
+    static const uint64_t value[CHANGES] = {0x7007, 0x7007, 0x9090909000000009, 0x00000bb8f9810001};
+    struct pc *p = begin(engine, code, 0);
+    map_pages(p);
+    put_le64(p->ram + TABLE + 16, 0x6007);
+    memcpy(p->ram + 0x1fe0, code, 0x20);
+    memcpy(p->ram + 0x1fed, flush[change], 3);
+    for (unsigned i = 0; i < 2; i++)
+        memcpy(p->ram + 0x6000 + 0x1000 * i, code + 0x20, sizeof code - 0x20);
+    p->ram[0x7000] = 1; /* add ebx, 105h there */
+    uint64_t *r = p->cpu.s.r;
+    p->cpu.s.rip = 0x1fe0;
+    r[R_SI] = at[change];
+    r[R_AX] = value[change];
+    r[R_DI] = 0x2000;
+    r[R_DX] = p->cpu.s.cr3;
+    tlb_flush(&p->cpu);
+    return p;
+}
+
+static void test_across(void **state)
+{
+    static const uint32_t more[CHANGES] = {0x100, 0x100, 8, 0x10000};
+    (void)state;
+    for (unsigned i = 0; i < CHANGES * 8; i++) {
+        enum change change = (enum change)(i % CHANGES);
+        struct pc *a = begin_across(&engine_interp, change), *b = begin_across(&engine_jit, change);
+        go(a, b, i / CHANGES);
+        const struct jit_stats *s = jit_stats(b->cpu.jit.jit);
+        assert_true(s->traces > 0);
+        assert_true(change != MAP_CR3 || i / CHANGES % 2 == 0 || s->exits[JIT_EXIT_STALE] > 0);
+        /* round 1500 has the new addend already */
+        assert_int_equal(b->cpu.s.r[R_BX],
+                         (uint32_t)(3000 * 3001 / 2 + 3000 * 6 + 1501 * more[change]));
+        pc_free(a);
+        pc_free(b);
+    }
+}
+
+/* A call whose return is in the trace, too; in round 1500 it returns elsewhere. */
+static void test_return(void **state)
+{
+    static const uint8_t code[] = {
+        0xff, 0xc1,                         /* top: inc ecx */
+        0x50,                               /* push rax */
+        0xe8, 0x18, 0x00, 0x00, 0x00,       /* call 1020h */
+        0x83, 0xd3, 0x03,                   /* adc ebx, 3 */
+        0xc1, 0xc3, 0x05,                   /* rol ebx, 5 */
+        0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* cmp ecx, 3000 */
+        0x72, 0xea,                         /* jb top */
+        0xeb, 0xfe,                         /* jmp . */
+        0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90,
+        0x90, 0x81, 0xf9, 0xdc, 0x05, 0x00, 0x00, /* 1020h: cmp ecx, 1500 */
+        0x75, 0x05,                               /* jne 1 */
+        0x48, 0x83, 0x04, 0x24, 0x03,             /* add qword [rsp], 3 */
+        0x81, 0xc3, 0x01, 0x00, 0x00, 0xc0,       /* 1: add ebx, c0000001h */
+        0xc2, 0x08, 0x00,                         /* ret 8 */
+    };
+    (void)state;
+    for (unsigned seed = 0; seed < 20; seed++) {
+        struct pc *p[2];
+        for (unsigned i = 0; i < 2; i++) {
+            p[i] = begin(i ? &engine_jit : &engine_interp, code, sizeof code);
+            p[i]->cpu.s.r[R_SP] = seed % 2 ? 0x8000 : 0x8008; /* across pages */
+        }
+        go(p[0], p[1], seed);
+        assert_true(jit_stats(p[1]->cpu.jit.jit)->traces > 0);
+        assert_int_equal(p[1]->cpu.s.r[R_SP], seed % 2 ? 0x8000 : 0x8008);
+        pc_free(p[0]);
+        pc_free(p[1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_store_to_trace),
-        cmocka_unit_test(test_x87_in_trace),
-        cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_store_to_trace), cmocka_unit_test(test_x87_in_trace),
+        cmocka_unit_test(test_pages),          cmocka_unit_test(test_across),
+        cmocka_unit_test(test_return),
     };
     return RUN(tests);
 }
