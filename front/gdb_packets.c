@@ -222,6 +222,18 @@ static bool range(char **p, uint64_t *at, uint64_t *n)
     return number(p, at) && skip(p, ',') && number(p, n);
 }
 
+/* Whose memory: lldb asks for registers of one thread after another and then for memory, as if that
+ * were all threads' own. A CPU that waits for its start-up has no page tables to speak of, so it is
+ * another's. */
+static unsigned memory_cpu(const struct gdb_remote *g)
+{
+    unsigned n = machine_cpu_count(g->machine);
+    for (unsigned i = 0; i < n; i++)
+        if (machine_cpu(g->machine, (g->cpu + i) % n)->s.activity != ACT_WAIT_SIPI)
+            return (g->cpu + i) % n;
+    return g->cpu;
+}
+
 static void read_memory(struct gdb_remote *g, char *p)
 {
     uint8_t buf[GDB_PACKET / 2];
@@ -231,7 +243,7 @@ static void read_memory(struct gdb_remote *g, char *p)
         return;
     }
     n = min_u64(n, sizeof buf);
-    size_t got = debug_read(g->machine, g->cpu, g->physical, at, buf, n);
+    size_t got = debug_read(g->machine, memory_cpu(g), g->physical, at, buf, n);
     if (n && !got) {
         gdb_answer(g, "E14");
         return;
@@ -241,7 +253,7 @@ static void read_memory(struct gdb_remote *g, char *p)
 
 static void put_memory(struct gdb_remote *g, uint64_t at, const uint8_t *buf, uint64_t n)
 {
-    if (debug_write(g->machine, g->cpu, g->physical, at, buf, n) == n)
+    if (debug_write(g->machine, memory_cpu(g), g->physical, at, buf, n) == n)
         ok(g);
     else
         gdb_answer(g, "E14");

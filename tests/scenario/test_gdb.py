@@ -346,6 +346,16 @@ def test_threads(debug, tmp_path):
     assert c.ask("vCont;s:9") == "E22"
 
 
+def test_memory_of_a_cpu_that_waits_for_its_start(debug, modes):
+    c = debug(modes.img, "--cpus", 2).client()
+    assert c.ask(f"Z1,{modes.at['idle']:x},1") == "OK"
+    assert c.go() == "T05hwbreak:;thread:01;"
+    assert c.ask("M12008,8:8300000000000000") == "OK"  # 200000 is 0
+    assert c.ask("m207c00,2") == "fa31"
+    assert c.ask("Hg2") == "OK" and c.ask("m207c00,2") == "fa31"
+    assert c.ask("M207c00,1:90") == "OK" and c.ask("Hg1") == "OK" and c.ask("m7c00,2") == "9031"
+
+
 def test_refusals(debug, tmp_path):
     c = debug(sector(tmp_path, b"\xeb\xfe")).client()
     assert c.ask("vMustReplyEmpty") == ""
