@@ -232,8 +232,8 @@ static void legacy_x87_unpack(struct cpu *c, bool wide, const uint8_t *b)
     c->s.fsw = get_le16(b + 2);
     c->s.ftw = b[4];
     c->s.fop = get_le16(b + 6) & 0x7ff;
-    if (wide) {
-        c->s.fip = get_le64(b + 8);
+    if (wide) { /* Intel's processors keep 48 bits of the instruction's address, 64 of the data's */
+        c->s.fip = (uint64_t)sext(get_le64(b + 8), 48);
         c->s.fdp = get_le64(b + 16);
         c->s.fcs = c->s.fds = 0;
     } else {

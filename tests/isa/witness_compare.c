@@ -115,8 +115,9 @@ static const char *compare_exit(const struct view *v, char *text, unsigned size)
                  (unsigned long long)o->rip);
         return "rip";
     }
-    /* Linux tells a process of no page of the kernel's half whether it is there */
-    uint32_t seen = h->vector == EXC_PF && h->cr2 >> 47 ? ~1u : ~0u;
+    /* Linux tells a process of no page of the kernel's half, or the last of its own, whether it is
+     * there */
+    uint32_t seen = h->vector == EXC_PF && h->cr2 >= BIT(47) - PAGE_SIZE ? ~1u : ~0u;
     if (!v->done && ((h->error ^ o->error) & seen || (h->vector == EXC_PF && h->cr2 != o->cr2))) {
         snprintf(text, size, "fault %u: host error %x address %llx, ishi error %x address %llx",
                  h->vector, h->error, (unsigned long long)h->cr2, o->error,

@@ -379,6 +379,18 @@ static void test_avx_is_asked_for_though_initial(void **state)
     }
 }
 
+static void test_instruction_pointers_of_images_have_48_bits(void **state)
+{
+    struct machine *m = user64();
+    REG(m, R_BX) = DATA;
+    put_le64(m->ram + DATA + 8, 0x3481e92927dd0f7e);
+    put_le64(m->ram + DATA + 16, 0x380ed581d4e44fcf);
+    assert_int_equal(RUN_CODE(m, 0x48, 0x0f, 0xae, 0x0b), EXC_NONE); /* fxrstor64 [rbx] */
+    assert_int_equal(m->c.s.fip, 0xffffe92927dd0f7e);
+    assert_int_equal(m->c.s.fdp, 0x380ed581d4e44fcf);
+    machine_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -399,6 +411,7 @@ int main(void)
         cmocka_unit_test(test_pieces_begin_within_the_address_size),
         cmocka_unit_test(test_which_parts_of_an_image_are_asked_for),
         cmocka_unit_test(test_avx_is_asked_for_though_initial),
+        cmocka_unit_test(test_instruction_pointers_of_images_have_48_bits),
     };
     return RUN(tests);
 }
