@@ -31,6 +31,7 @@ struct block_cache {
     struct block *dead;
     size_t dead_bytes;
     struct block *bucket[BUCKETS];
+    uint64_t kept; /* blocks in these */
     struct code_page *pages[PAGE_BUCKETS], *free_pages;
     struct block nowhere; /* what empty jump entries point at */
     struct block_stats stats;
@@ -250,8 +251,9 @@ void blocks_unlink(struct block_cache *k, struct block *b, unsigned which)
 
 void blocks_each(struct block_cache *k, void (*f)(void *opaque, struct block *b), void *opaque)
 {
-    for (unsigned i = 0; i < BUCKETS; i++)
-        for (struct block *b = k->bucket[i]; b; b = b->hash_next)
+    uint64_t left = k->kept;
+    for (unsigned i = 0; i < BUCKETS && left; i++)
+        for (struct block *b = k->bucket[i]; b; b = b->hash_next, left--)
             f(opaque, b);
 }
 
@@ -284,6 +286,7 @@ static void drop(struct block_cache *k, struct block *b)
     while (*at != b)
         at = &(*at)->hash_next;
     *at = b->hash_next;
+    k->kept--;
     page_remove(k, b, 0);
     if (b->paddr2 != ~0ull)
         page_remove(k, b, 1);
@@ -302,7 +305,7 @@ static void drop(struct block_cache *k, struct block *b)
 
 void blocks_flush(struct block_cache *k)
 {
-    for (unsigned i = 0; i < BUCKETS; i++)
+    for (unsigned i = 0; i < BUCKETS && k->kept; i++)
         while (k->bucket[i])
             drop(k, k->bucket[i]);
     k->stats.flushes++;
@@ -438,6 +441,7 @@ static void insert(struct block_cache *k, struct block *b)
     b->kept = true;
     b->hash_next = k->bucket[h];
     k->bucket[h] = b;
+    k->kept++;
     page_add(k, b, 0);
     if (b->paddr2 != ~0ull)
         page_add(k, b, 1);

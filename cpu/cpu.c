@@ -67,7 +67,7 @@ void cpu_init(struct cpu *c, unsigned index, unsigned count, struct bus *bus, st
     c->tsc_hz = NS_PER_S;
     _Static_assert(TLB_SUPER_AC == 1 && TLB_USER_AC == 3, "bit 0 of a set's number is AC");
     c->tlb = &c->tlb_space;
-    tlb_init(c->tlb);
+    tlb_new(c->tlb);
     c->apic_la = ~0ull;
     cpu_reset(c, false);
 }

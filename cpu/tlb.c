@@ -26,6 +26,13 @@ void tlb_init(struct tlb *t)
     t->globals = false;
 }
 
+void tlb_new(struct tlb *t)
+{
+    for (unsigned ctx = 0; ctx < TLB_CTX_COUNT; ctx++)
+        clear(t, ctx, 0);
+    t->clean = (1u << TLB_CTX_COUNT) - 1;
+}
+
 static void forget_code(struct cpu *c, unsigned level)
 {
     struct tlb_code *k = &c->tlb->code[level];

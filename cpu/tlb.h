@@ -63,6 +63,9 @@ static inline void tlb_note_code(struct cpu *c, uint64_t la, bool global)
 }
 
 void tlb_init(struct tlb *t);
+/* The same in memory that is zero, which most of it stays: pages that nobody touches cost nothing.
+ */
+void tlb_new(struct tlb *t);
 void tlb_flush(struct cpu *c);           /* all, global ones too: CR0, CR4, EFER, the bus map */
 void tlb_flush_nonglobal(struct cpu *c); /* CR3 */
 void tlb_flush_page(struct cpu *c, uint64_t la); /* INVLPG: also global, also large pages */

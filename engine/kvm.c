@@ -391,6 +391,8 @@ static bool prepare(struct kvm_vcpu *v)
 {
     struct err e;
     bool ok = !v->vm->remapped || kvm_map(v->vm, &e);
+    if (ok && !v->vm->collects)
+        kvm_collect(v->vm);
     if (ok && load(v, &e))
         return true;
     LOG(v->c->log, KVM, "cpu%u: %s: ishi's own CPU runs it", v->c->index, e.text);

@@ -82,18 +82,30 @@ static bool same(const struct kvm_slot *a, const struct kvm_slot *b)
 }
 
 /* A screen that is filled byte by byte: an exit for each is what costs. */
-static void collect(struct kvm_vm *k)
+static unsigned zones(const struct kvm_vm *k, struct kvm_coalesced_mmio_zone *z)
 {
-    for (; k->zone_count; k->zone_count--)
-        kvm_call(k->fd, KVM_UNREGISTER_COALESCED_MMIO, &k->zone[k->zone_count - 1]);
+    unsigned n = 0;
     for (unsigned i = 0; i < k->bus->region_count[BUS_MEM] && k->ring_page; i++) {
         const struct region *r = k->bus->region[BUS_MEM][i];
-        struct kvm_coalesced_mmio_zone z = {.addr = r->base, .size = (uint32_t)r->size};
-        if (!r->posted || r->host || k->zone_count == KVM_ZONES)
-            continue;
-        if (kvm_call(k->fd, KVM_REGISTER_COALESCED_MMIO, &z) >= 0)
-            k->zone[k->zone_count++] = z;
+        if (r->posted && !r->host && n < KVM_ZONES)
+            z[n++] = (struct kvm_coalesced_mmio_zone){.addr = r->base, .size = (uint32_t)r->size};
     }
+    return n;
+}
+
+void kvm_collect(struct kvm_vm *k)
+{
+    struct kvm_coalesced_mmio_zone z[KVM_ZONES];
+    unsigned n = zones(k, z);
+    k->collects = true;
+    kvm_notify_map(k);
+    if (n == k->zone_count && !memcmp(z, k->zone, n * sizeof *z))
+        return;
+    for (; k->zone_count; k->zone_count--)
+        kvm_call(k->fd, KVM_UNREGISTER_COALESCED_MMIO, &k->zone[k->zone_count - 1]);
+    for (unsigned i = 0; i < n; i++)
+        if (kvm_call(k->fd, KVM_REGISTER_COALESCED_MMIO, &z[i]) >= 0)
+            k->zone[k->zone_count++] = z[i];
 }
 
 void kvm_drain(struct kvm_vm *k)
@@ -142,8 +154,6 @@ bool kvm_map(struct kvm_vm *k, struct err *e)
         if (!set_slot(k, i, e))
             return false;
     }
-    collect(k);
-    kvm_notify_map(k);
-    k->remapped = false;
+    k->remapped = k->collects = false;
     return true;
 }

@@ -69,6 +69,7 @@ struct kvm_vm {
     unsigned zone_count;
     unsigned ring_page; /* where the collected writes are: pages from kvm_vcpu.run; 0: nowhere */
     bool remapped;      /* the bus's map changed since the slots were made */
+    bool collects;      /* the zones are as it says, too */
     bool sregs2;        /* KVM_CAP_SREGS2 */
     bool emulates;      /* kvm_emulates() */
     bool debugs;        /* KVM_CAP_SET_GUEST_DEBUG */
@@ -173,6 +174,9 @@ void kvm_store_tsc(struct kvm_vcpu *v);
 
 /* kvm_mem.c: makes the kernel's slots what the bus's map says. */
 bool kvm_map(struct kvm_vm *k, struct err *e);
+/* And its zones and doorbells, after that and as late as can be: a slot that comes next waits for
+ * the kernel to be done with them, some milliseconds. */
+void kvm_collect(struct kvm_vm *k);
 
 /* Does the writes that the kernel has collected. */
 void kvm_drain(struct kvm_vm *k);
