@@ -24,5 +24,7 @@ struct codemem {
 /* Fills *m with `size` bytes. False: the host has none. Defined by the host's part (host/posix);
  * the builds that have no JIT have none. */
 bool codemem_host(struct codemem *m, size_t size);
+/* Memory that is used all over: large pages, if the host has some, spare its processor's TLB. */
+void codemem_spread(void *p, size_t size);
 
 #endif

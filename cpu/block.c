@@ -8,6 +8,7 @@
 
 #define BUCKETS      (1u << 16)
 #define PAGE_BUCKETS (1u << 12)
+#define LINE         64  /* bytes of the host's cache */
 #define GRAIN        128 /* bytes; blocks' sizes are multiples */
 #define CLASSES      ((sizeof(struct block) + BLOCK_UOPS * sizeof(struct uop)) / GRAIN + 2)
 #define DEAD_MAX     (1u << 20) /* bytes of dead blocks that are worth a reclaim */
@@ -25,7 +26,8 @@ struct block_cache {
     unsigned count;
     struct bus *bus;
     struct block_cache *peer; /* the next one on the bus, in a ring; itself, if it is alone */
-    char *memory;
+    char *memory;             /* `allocated`, from the first line of the host's cache on */
+    void *allocated;
     size_t size, used;
     struct block *free[CLASSES]; /* by size, chained by dead_next */
     struct block *dead;
@@ -65,7 +67,8 @@ static void clear_jumps(struct block_cache *k)
 struct block_cache *blocks_new(struct cpu **cpus, unsigned count, size_t bytes)
 {
     struct block_cache *k = xcalloc(1, sizeof *k);
-    k->memory = xcalloc(1, bytes);
+    k->allocated = xcalloc(1, bytes + LINE);
+    k->memory = (char *)(((uintptr_t)k->allocated + LINE - 1) & ~(uintptr_t)(LINE - 1));
     k->size = bytes;
     k->count = count;
     k->bus = cpus[0]->bus;
@@ -103,8 +106,14 @@ void blocks_free(struct block_cache *k)
         k->cpus[i]->jump = NULL;
         k->cpus[i]->blocks = NULL;
     }
-    free(k->memory);
+    free(k->allocated);
     free(k);
+}
+
+void *blocks_memory(const struct block_cache *k, size_t *bytes)
+{
+    *bytes = k->size;
+    return k->memory;
 }
 
 const struct block_stats *blocks_stats(const struct block_cache *k)

@@ -32,10 +32,21 @@ struct block_link {
 };
 
 struct block {
-    struct uop *uops;
+    /* The host's cache line that is looked at to find it and to begin it. */
+    uint64_t paddr; /* of the first byte */
+    uint32_t key;
     uint16_t insns; /* instructions; 0 for a guard */
     uint16_t bytes; /* of guest code */
-    uint32_t key;
+    struct block *hash_next;
+    const void *code; /* where its generated code (jit/) begins, or NULL */
+    struct uop *uops;
+    uint64_t paddr2;       /* of the second page's first byte, or ~0 */
+    uint32_t runs;         /* so often the block was run without generated code */
+    bool kept;             /* can be found again; else it is for one run */
+    bool narrow;           /* is compiled without checks of several accesses */
+    uint8_t went[2];       /* so often each exit was seen taken, at most 255 */
+    struct jit_block *jit; /* what is known of the generated code */
+
     /* By exit: 0 is behind the block or not taken, 1 is taken. */
     struct block *to[2]; /* where it goes on, perhaps a guard; NULL: not known yet */
     uint64_t mask[2];    /* of the offset in CS there: 16, 32 or 64 bits */
@@ -45,26 +56,17 @@ struct block {
     struct block *guarded;
 
     struct block_link link[2];
-    uint64_t paddr, paddr2; /* of the first byte; of the second page's first, or ~0 */
-    struct block *hash_next;
     struct block *page_next[2]; /* other blocks of the first and the second page */
     struct block **page_at[2];  /* what leads to it in these lists */
     struct block_link *in;      /* links that lead here */
     struct block *dead_next;
     struct block *guard[2]; /* of its exits, made when needed */
     uint32_t size;          /* of its memory */
-    bool kept;              /* can be found again; else it is for one run */
 
-    /* Generated code (jit/). */
-    const void *code;      /* where it begins, or NULL */
-    struct jit_block *jit; /* what is known of it */
-    uint32_t runs;         /* so often the block was run without */
-    uint32_t traces;       /* those that it is a part of (jit/trace.c) */
-    uint8_t went[2];       /* so often each exit was seen taken, at most 255 */
-    uint16_t wide_failed;  /* so often a check of several accesses failed since … */
-    bool narrow;           /* is compiled without such checks */
-    bool watched;          /* its path was interpreted, to see where it goes */
-    uint64_t wide_since;   /* … this instruction count */
+    uint32_t traces;      /* those that it is a part of (jit/trace.c) */
+    uint64_t wide_since;  /* a check of several accesses failed … */
+    uint16_t wide_failed; /* … so often since this instruction count */
+    bool watched;         /* its path was interpreted, to see where it goes */
 };
 
 /* Where an indirect branch last went. */
@@ -83,6 +85,8 @@ static inline unsigned jump_hash(uint64_t la)
 /* A cache for up to `count` CPUs that share `bus`. `bytes`: of memory for blocks. */
 struct block_cache *blocks_new(struct cpu **cpus, unsigned count, size_t bytes);
 void blocks_free(struct block_cache *k);
+/* The memory for blocks, which is used all over. */
+void *blocks_memory(const struct block_cache *k, size_t *bytes);
 /* A second cache on the same bus, of other CPUs: writes come to both. Their CPUs may run at the
  * same time: the lists of a cache's pages change with the lock of share.h held, a cache of other
  * CPUs in stillness. */

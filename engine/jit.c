@@ -38,6 +38,9 @@ static bool join(struct cpu **cpus, unsigned n, struct err *e)
                        "the host's CPU has no BMI2, which generated code needs");
     soft_join(cpus, n);
     for (unsigned i = 0; i < jits; i++) {
+        size_t bytes;
+        void *blocks = blocks_memory(cpus[i * of]->blocks, &bytes);
+        codemem_spread(blocks, bytes);
         if (!codemem_host(&m, size)) {
             part(cpus, n);
             return err_set(e, ERR_UNSUPPORTED, "the host gives no memory for generated code");

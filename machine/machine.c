@@ -22,9 +22,9 @@
 #define TURN_ALONE  5000    /* while no other CPU has anything to do */
 #define TURN_SHORT  32      /* while a lock is fought for, so many to half as many more … */
 #define CONTEST     2000000 /* … until no CPU has found one taken for so many */
-#define CHUNK       20000   /* instructions between looks at the host's clock, at most … */
+#define CHUNK       60000   /* instructions between looks at the host's clock, at most … */
 #define CHUNK_MIN   250     /* … and at least … */
-#define NS_SLOW     8       /* … as a timer that is near wants it, if one takes so long */
+#define NS_SLOW     16      /* … as a timer that is near wants it, if one takes so long */
 #define SPIN_INSNS  64      /* a PAUSE in so many: the guest waits for time to pass … */
 #define SPIN_NS     50000   /* … and the host's processor may do something else for so long */
 #define SLICE       200000  /* instructions in one machine_run() */

@@ -35,6 +35,13 @@ static void set_gs(const void *p)
     syscall(SYS_arch_prctl, ARCH_SET_GS, p);
 }
 
+void codemem_spread(void *p, size_t size)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE),
+              first = ((uintptr_t)p + page - 1) & ~(page - 1);
+    madvise((void *)first, ((uintptr_t)p + size - first) & ~(page - 1), MADV_HUGEPAGE);
+}
+
 bool codemem_host(struct codemem *m, size_t size)
 {
     /* Not a file in memory: perf looks into its map of names only for memory without a file, which
