@@ -11,7 +11,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-#define RAM   (1u << 20)
+#define RAM   (64u << 10)
 #define BYTES (64u << 10) /* of the disk */
 #define BAR   0xe0000000u
 #define MSIX  0xe0010000u
@@ -89,6 +89,9 @@ static void drive(struct board *b, uint8_t how)
     put(b, 0x1a, 2, how >> 2 & 3);
     put(b, 0x1c, 2, 1);
     put(b, 0x14, 1, 0xf);
+    pci_config_write(&b->pci, DEVFN, b->blk.virtio.msix.capability + 2, 2, how & 16 ? 0x8000 : 0);
+    for (unsigned i = 0; i < 2; i++)
+        bus_write(&b->bus, MSIX + 16 * i + 12, 4, 0);
 }
 
 static void build(struct board *b, uint8_t *ram, struct blockdev *dev, uint8_t how)
@@ -131,6 +134,29 @@ static void head(uint8_t *ram, const uint8_t *d)
     put_le64(at + 8, d[3] & 0x80 ? get_le32(d + 4) * 0x100000001ull : d[4]);
 }
 
+static void desc(uint8_t *at, uint64_t addr, uint32_t len, unsigned flags, unsigned next)
+{
+    put_le64(at, addr);
+    put_le32(at + 8, len);
+    put_le16(at + 12, (uint16_t)flags);
+    put_le16(at + 14, (uint16_t)next);
+}
+
+/* A whole request as a driver makes it, in the ring or an indirect table. */
+static void request(uint8_t *ram, const uint8_t *d)
+{
+    bool in = !(d[1] & 1), apart = d[1] & 8;
+    uint8_t *table = ram + (apart ? 0x300 : DESC);
+    uint8_t h[8] = {0, d[1], 0x20, 0, d[2], 0, 0, 0};
+    head(ram, h);
+    desc(table, 0x200, 16, 1, d[3] ? 1 : 2);
+    desc(table + 16, 0x1000, (uint32_t)d[3] << (d[1] & 16 ? 13 : 9), in ? 3 : 1, 2);
+    desc(table + 32, 0x280, 1, 2, 0);
+    if (apart)
+        desc(ram + DESC, 0x300, 48, 4, 0);
+    offer(ram, 0);
+}
+
 static void damage(struct board *b, const uint8_t *d)
 {
     struct virtio_pci *v = &b->blk.virtio;
@@ -148,7 +174,7 @@ static void step(struct board *b, uint8_t *ram, const uint8_t *d)
 {
     uint32_t value = get_le32(d + 4), at = get_le16(d + 2);
     unsigned size = 1u << (d[1] & 3) % 3;
-    switch (d[0] % 12) {
+    switch (d[0] % 13) {
     case 0: bus_read(&b->bus, BAR + at % 0x4000, size); break;
     case 1: put(b, at % 0x4000, size, value); break;
     case 2: put(b, at % 0x40, size, value); break;
@@ -157,7 +183,8 @@ static void step(struct board *b, uint8_t *ram, const uint8_t *d)
     case 5: bus_write(&b->bus, MSIX + (at % 0x1000 & ~3u), 4, value); break;
     case 6: lay(ram, d); break;
     case 7:
-        offer(ram, d[1]);
+        if (d[2] & 1)
+            offer(ram, d[1]);
         put(b, 0x3000, 2, 0);
         break;
     case 8: head(ram, d); break;
@@ -166,6 +193,7 @@ static void step(struct board *b, uint8_t *ram, const uint8_t *d)
         clock_run(&b->clock);
         break;
     case 10: put_le32(ram + at % 0x1000, value); break;
+    case 11: request(ram, d); break;
     default:
         if (d[1] & 1)
             damage(b, d);
