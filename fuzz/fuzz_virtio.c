@@ -180,7 +180,12 @@ static void step(struct board *b, uint8_t *ram, const uint8_t *d)
     case 2: put(b, at % 0x40, size, value); break;
     case 3: pci_config_write(&b->pci, DEVFN, d[2] & ~(size - 1), size, value); break;
     case 4: pci_config_read(&b->pci, DEVFN, d[2] & ~(size - 1), size); break;
-    case 5: bus_write(&b->bus, MSIX + (at % 0x1000 & ~3u), 4, value); break;
+    case 5:
+        if (d[1] & 4)
+            bus_read(&b->bus, MSIX + (at % 0x1000 & ~7u), 8);
+        else
+            bus_write(&b->bus, MSIX + (at % 0x1000 & ~3u), 4, value);
+        break;
     case 6: lay(ram, d); break;
     case 7:
         if (d[2] & 1)

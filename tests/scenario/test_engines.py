@@ -96,10 +96,10 @@ def test_doorbells(disk_guest, irqchip):
     assert irqchip == "kernel" or "by eventfd" not in text["turns"]
 
 
-# What the guest does meanwhile, round after round: files on a disk through IDE and its DMA, memory by way of the page
+# What the guest does meanwhile, round after round: files on a disk and its DMA, memory by way of the page
 # cache, a timer, the other CPU. What differs, it says; a lost interrupt it does not survive, or its kernel tells of it.
 WORK = r"""
-mkdir -p /mnt; mke2fs -F /dev/sda >/dev/null 2>&1; mount -t ext2 /dev/sda /mnt || mount -t ext4 /dev/sda /mnt
+mkdir -p /mnt; mke2fs -F /dev/DISK >/dev/null 2>&1; mount -t ext2 /dev/DISK /mnt || mount -t ext4 /dev/DISK /mnt
 n=0
 while [ ! -f /tmp/enough ]; do
   dd if=/dev/urandom of=/mnt/a bs=4k count=40 2>/dev/null; sum=$(md5sum </mnt/a); cp /mnt/a /mnt/b
@@ -113,14 +113,14 @@ umount /mnt; echo rounds: $n; dmesg | grep -E '[Ll]ost |exception Emask|nobody c
 
 @needs_kvm
 @pytest.mark.long
-@pytest.mark.parametrize("sched", ["parallel", "turns"])
-def test_switch_under_linux(ishi, sched, tmp_path):
+@pytest.mark.parametrize("sched,drive,name", [("parallel", "--ide", "sda"), ("turns", "--ide", "sda"), ("parallel", "--disk", "vda")])
+def test_switch_under_linux(ishi, sched, drive, name, tmp_path):
     """A hundred changes of engine, both ways, while Linux with two CPUs works on files."""
     disk = tmp_path / "disk"
     disk.write_bytes(b"")
     os.truncate(disk, 16 << 20)
-    m = ishi("--engine", "kvm", "--sched", sched, "--cpus", 2, "--mem", "256M", "--ide", disk,
-             *kernel("cloud-amd64", "console=ttyS0 quiet load=ata_piix,sd_mod,ext4"), timeout=600)
+    m = ishi("--engine", "kvm", "--sched", sched, "--cpus", 2, "--mem", "256M", drive, disk,
+             *kernel("cloud-amd64", "console=ttyS0 quiet load=ata_piix,sd_mod,virtio_pci,virtio_blk"), timeout=600)
     m.send("\x01c")
     m.expect(PROMPT)
     m.line("engine jit")  # half of the boot under the one, half under the other
@@ -128,7 +128,7 @@ def test_switch_under_linux(ishi, sched, tmp_path):
     m.send("\x01c")
     m.expect("Welcome to ishi")
     m.expect(SHELL)
-    for line in WORK.strip().splitlines():
+    for line in WORK.strip().replace("DISK", name).splitlines():
         m.line(f"echo {shlex.quote(line)} >>/tmp/work")
         m.expect(SHELL)
     m.line("sh /tmp/work & ")

@@ -94,13 +94,14 @@ def small():
 
 @pytest.mark.long
 @pytest.mark.parametrize("engine", ["kvm", "jit", "interp"])
-def test_small_linux(ishi, small, engine):
-    """Built from source, with its root on an IDE disk's ext4: to a shell, and files that are there after a remount."""
+@pytest.mark.parametrize("drive,root", [("--ide", "sda"), ("--disk", "vda")])
+def test_small_linux(ishi, small, engine, drive, root):
+    """Built from source, with its root on a disk's ext4: to a shell, and files that are there after a remount."""
     if engine == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         pytest.skip("/dev/kvm can't be opened here")
     prompt = r"small:[^\n]*# "
-    m = ishi("--engine", engine, "--cpus", 2, "--mem", "128M", "--ide", f"{small}/root.img,snapshot", small / "vmlinuz",
-             "--append", "console=ttyS0 root=/dev/sda rw", timeout=SLOW)
+    m = ishi("--engine", engine, "--cpus", 2, "--mem", "128M", drive, f"{small}/root.img,snapshot", small / "vmlinuz",
+             "--append", f"console=ttyS0 root=/dev/{root} rw", timeout=SLOW)
     m.expect(r"Linux 6\.[0-9.]+-ishi on 2 CPU\(s\)")
     m.expect(prompt)
     said = m.run("dd if=/dev/urandom of=/root/a bs=64k count=8 2>/dev/null; md5sum </root/a; mount -o remount,ro /; "
