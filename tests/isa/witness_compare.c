@@ -318,11 +318,21 @@ static bool unchecked(const struct view *v, const char *what)
     return v->o->vector == EXC_AC && (movbe || !strcmp(n, "vcvtps2ph") || !strcmp(n, "vcvtph2ps"));
 }
 
-/* The processor's own way of a form that needs neither prefix. */
+/* The processor's own way of a form that needs neither prefix: its store goes by the last override,
+ * though 64-bit mode knows only FS and GS. */
 static bool movbe_override(const struct view *v, const char *what)
 {
-    return !strcmp(v->at.row->name, "movbe") && v->at.p66 && v->at.rex & 8 &&
-           v->h->vector == EXC_GP && v->o->vector == EXC_SS;
+    return !strcmp(v->at.row->name, "movbe") && v->at.p66 && v->at.rex & 8 && v->at.is_mem &&
+           (v->h->vector == EXC_GP || v->h->vector == EXC_PF) && !strcmp(what, "exception");
+}
+
+/* Around FS the host's process has memory of its own. */
+static bool host_memory(const struct view *v, const char *what)
+{
+    uint64_t at = v->o->cr2;
+    bool ours = at < BIT(16) || at - WIT_DATA + BIT(16) < BIT(17) ||
+                at - WIT_HIGH + BIT(16) < BIT(17) || at - WIT_OVER + BIT(16) < BIT(17);
+    return v->at.seg == SEG_FS && v->o->vector == EXC_PF && !ours;
 }
 
 static bool image_alignment(const struct view *v, const char *what)
@@ -348,7 +358,8 @@ static const struct {
     {"a CALL to an address that is not canonical: which fault comes first", call_order},
     {"a POPF that sets TF: the trap comes behind the case", step_to_come},
     {"no alignment check by VCVTPH2PS, VCVTPS2PH, or MOVBE with 66 and REX.W", unchecked},
-    {"#GP for #SS by MOVBE with 66, REX.W and an override that doesn't count", movbe_override},
+    {"MOVBE with 66, REX.W and an override that doesn't count", movbe_override},
+    {"memory that the host's process has by FS", host_memory},
     {"#AC or #GP for a misaligned image: open (SDM 2A FXSAVE)", image_alignment},
     {"an MMX instruction that faults has switched to MMX state already", mmx_fault},
     {"stores of an instruction that faults on the way", partial_stores},
