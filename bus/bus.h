@@ -82,6 +82,8 @@ struct bus {
     unsigned region_count[2];
     /* RAM at plain_start, plain_size bytes, that no region hides: where most accesses go. */
     uint64_t plain_start, plain_size;
+    bool logs_writes; /* somebody asks for PAGE_DIRTY: engines that don't mark pages as they go, may
+                       * begin to note them; a change is told as one of the map */
     const struct log *log;
     /* The map or A20 changed: drop every cached translation. */
     void (*remap)(void *opaque);

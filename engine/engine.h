@@ -39,6 +39,10 @@ struct engine {
      * becomes the copy's own. False: that can't be, and nothing may run in the copy. NULL: they
      * share nothing. */
     bool (*own)(struct cpu **cpus, unsigned n);
+    /* While bus.logs_writes is set, for an engine that does not mark pages of RAM as PAGE_DIRTY
+     * when its CPUs write them: marks those that they have written since the last call, or since
+     * that was set. By any CPU of the machine, while all stand still. */
+    void (*written)(struct cpu *c);
     bool by_time;         /* a run ends by the host's clock, and s.icount is a guess */
     bool (*usable)(void); /* NULL: on every host */
     /* CPUs can run at the same time, each on a thread of its own, if cpu.parallel was set when they

@@ -461,6 +461,11 @@ static void sync_state(struct cpu *c)
     kvm_store(c->vcpu);
 }
 
+static void written(struct cpu *c)
+{
+    kvm_written(c->vcpu->vm);
+}
+
 /* --- a machine of the kernel's ---------------------------------------------------------------- */
 
 static void remapped(void *opaque)
@@ -575,6 +580,8 @@ static bool open_vm(struct kvm_vm *k, struct err *e)
     int ring = ioctl(k->fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
     k->ring_page = ring > 0 ? (unsigned)ring : 0;
     k->debugs = capable(k, KVM_CAP_SET_GUEST_DEBUG);
+    k->clears = capable(k, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) &&
+                enable(k, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
     if (capable(k, KVM_CAP_EXIT_ON_EMULATION_FAILURE))
         enable(k, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
     kvm_call(k->fd, KVM_SET_IDENTITY_MAP_ADDR, &map);
@@ -650,6 +657,7 @@ static void part(struct cpu **cpus, unsigned n)
     if (!cpus[0] || !cpus[0]->vcpu)
         return;
     k = cpus[0]->vcpu->vm;
+    kvm_written(k);
     kvm_show_log(cpus[0]);
     soft_part(cpus, n);
     free_vm(k);
@@ -661,6 +669,7 @@ const struct engine engine_kvm = {.name = "kvm",
                                   .part = part,
                                   .run = run,
                                   .sync = sync_state,
+                                  .written = written,
                                   .show = kvm_show,
                                   .by_time = true,
                                   .parallel = true,

@@ -103,6 +103,8 @@ static const struct {
     CAP(COALESCED_PIO, false, "not used"),
     CAP(COALESCED_MMIO, false, "writes to the VGA window leave the kernel in one go"),
     CAP(SYNC_REGS, false, "not used"),
+    CAP(MANUAL_DIRTY_LOG_PROTECT2, false,
+        "which pages are written: asked in one step, cleared in one"),
     CAP(DIRTY_LOG_RING, false, "not used"),
     CAP(ADJUST_CLOCK, false, "not used: no kvmclock is offered"),
     CAP(NESTED_STATE, false, "not used: guests see no VMX"),

@@ -1,6 +1,7 @@
 /* Guest memory as the kernel's slots: what the bus's map says, region by region. A page that is no
  * slot leaves the kernel at each access. */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "engine/kvm_vm.h"
 
@@ -67,7 +68,8 @@ static bool set_slot(struct kvm_vm *k, unsigned i, struct err *e)
 {
     const struct kvm_slot *s = &k->slot[i];
     struct kvm_userspace_memory_region r = {.slot = i,
-                                            .flags = s->rom ? KVM_MEM_READONLY : 0,
+                                            .flags = (s->rom ? KVM_MEM_READONLY : 0) |
+                                                     (s->logs ? KVM_MEM_LOG_DIRTY_PAGES : 0),
                                             .guest_phys_addr = s->paddr,
                                             .memory_size = s->size,
                                             .userspace_addr = (uintptr_t)s->host};
@@ -126,10 +128,59 @@ void kvm_drain(struct kvm_vm *k)
     }
 }
 
+/* --- what is written -------------------------------------------------------------------------- */
+
+static bool in_ram(const struct kvm_slot *s, const struct bus *b)
+{
+    return s->size && !s->rom && s->host >= b->ram && s->host < b->ram + b->ram_size;
+}
+
+static void take_log(struct kvm_vm *k, unsigned i)
+{
+    const struct kvm_slot *s = &k->slot[i];
+    uint64_t pages = s->size >> PAGE_SHIFT, words = (pages + 63) / 64;
+    uint64_t *bits = xcalloc(words, 8);
+    struct kvm_dirty_log log = {.slot = i, .dirty_bitmap = bits};
+    struct kvm_clear_dirty_log clear = {
+        .slot = i, .num_pages = (uint32_t)pages, .dirty_bitmap = bits};
+    uint8_t *flags = k->bus->page_flags + ((s->host - k->bus->ram) >> PAGE_SHIFT);
+    CHECK(kvm_call(k->fd, KVM_GET_DIRTY_LOG, &log) >= 0);
+    CHECK(!k->clears || kvm_call(k->fd, KVM_CLEAR_DIRTY_LOG, &clear) >= 0);
+    for (uint64_t w = 0; w < words; w++)
+        for (uint64_t left = bits[w]; left; left &= left - 1)
+            bus_mark(&flags[w * 64 + (unsigned)__builtin_ctzll(left)], PAGE_DIRTY);
+    free(bits);
+}
+
+void kvm_written(struct kvm_vm *k)
+{
+    for (unsigned i = 0; i < KVM_SLOTS; i++)
+        if (k->slot[i].size && k->slot[i].logs)
+            take_log(k, i);
+}
+
+/* Slots that stay, but whose writes somebody asks for now, or no more. */
+static bool set_logs(struct kvm_vm *k, struct err *e)
+{
+    for (unsigned i = 0; i < KVM_SLOTS; i++) {
+        struct kvm_slot *s = &k->slot[i];
+        bool want = k->bus->logs_writes && in_ram(s, k->bus);
+        if (s->logs == want)
+            continue;
+        s->logs = want;
+        if (s->size && !set_slot(k, i, e))
+            return false;
+    }
+    return true;
+}
+
 bool kvm_map(struct kvm_vm *k, struct err *e)
 {
     struct map m;
     unsigned i, n;
+    kvm_written(k); /* a slot that goes takes its log with it */
+    if (!set_logs(k, e))
+        return false;
     describe(&m, k->bus);
     if (m.full)
         return err_set(e, ERR_NO_SPACE, "the memory map has more than %d pieces", KVM_SLOTS);
@@ -141,6 +192,7 @@ bool kvm_map(struct kvm_vm *k, struct err *e)
         }
         if (k->slot[i].size && !k->slot[i].keep) {
             k->slot[i].size = 0;
+            k->slot[i].logs = false;
             if (!set_slot(k, i, e))
                 return false;
         }
@@ -151,6 +203,7 @@ bool kvm_map(struct kvm_vm *k, struct err *e)
         while (k->slot[i].size)
             i++;
         k->slot[i] = m.piece[n];
+        k->slot[i].logs = k->bus->logs_writes && in_ram(&k->slot[i], k->bus);
         if (!set_slot(k, i, e))
             return false;
     }

@@ -22,6 +22,7 @@ struct kvm_slot {
     uint64_t paddr, size; /* size 0: free */
     uint8_t *host;
     bool rom;
+    bool logs; /* the kernel notes which pages are written */
     bool keep; /* while the map is compared */
 };
 
@@ -73,6 +74,7 @@ struct kvm_vm {
     bool sregs2;        /* KVM_CAP_SREGS2 */
     bool emulates;      /* kvm_emulates() */
     bool debugs;        /* KVM_CAP_SET_GUEST_DEBUG */
+    bool clears;        /* KVM_CLEAR_DIRTY_LOG begins anew, not the asking */
     /* Interrupt controllers of the kernel's: kvm_chips.c. */
     struct irq_chips *chips; /* the board's; NULL: the kernel has none of its own */
     bool live;               /* the kernel's are the true ones */
@@ -174,6 +176,8 @@ void kvm_store_tsc(struct kvm_vcpu *v);
 
 /* kvm_mem.c: makes the kernel's slots what the bus's map says. */
 bool kvm_map(struct kvm_vm *k, struct err *e);
+/* Marks in the bus what the kernel has noted of writes. */
+void kvm_written(struct kvm_vm *k);
 /* And its zones and doorbells, after that and as late as can be: a slot that comes next waits for
  * the kernel to be done with them, some milliseconds. */
 void kvm_collect(struct kvm_vm *k);

@@ -209,6 +209,24 @@ static void run_engine(struct monitor *m, char **arg)
     }
 }
 
+static void say_pages(void *opaque, uint64_t paddr, uint64_t pages)
+{
+    monitor_say(opaque, "%#llx to %#llx\n", (unsigned long long)paddr,
+                (unsigned long long)(paddr + pages * PAGE_SIZE - 1));
+}
+
+static void run_written(struct monitor *m, char **arg)
+{
+    bool on = arg[1] && !strcmp(arg[1], "on"), off = arg[1] && !strcmp(arg[1], "off");
+    if (on || off)
+        machine_log_writes(m->machine, on);
+    else if (!machine_bus(m->machine)->logs_writes)
+        monitor_say(m, "nobody takes note: written on\n");
+    else
+        monitor_say(m, "%llu pages\n",
+                    (unsigned long long)machine_written(m->machine, say_pages, m));
+}
+
 static void run_info(struct monitor *m, char **arg)
 {
     cmd_info(m, arg);
@@ -254,6 +272,7 @@ static const struct {
     {"engine", "[NAME]", "which engine runs the CPUs; goes on with another", run_engine},
     {"log", "[TOPIC,…|none]", "what the log has from here on; insn traces each instruction",
      run_log},
+    {"written", "[on|off]", "pages of RAM written since the last time; on begins", run_written},
     {"stop", "", "stops the machine", monitor_stop},
     {"cont", "", "lets it go on", monitor_cont},
     {"step", "[N]", "that many instructions of the chosen CPU, others standing still",

@@ -126,6 +126,13 @@ uint32_t machine_log_mask(const struct machine *m);
 /* The hash of all state: CPUs, chips, memory. Equal state, equal hash. */
 uint64_t machine_hash(struct machine *m);
 
+/* Which pages of RAM are written, by CPUs or devices, the same way on every engine: from `on` on,
+ * or since the last call of machine_written(), which calls f for each run of such pages, by rising
+ * physical address, and returns how many pages they are. Between two calls of machine_run(). */
+void machine_log_writes(struct machine *m, bool on);
+uint64_t machine_written(struct machine *m, void (*f)(void *opaque, uint64_t paddr, uint64_t pages),
+                         void *opaque);
+
 /* What a person does at the machine. */
 void machine_reset(struct machine *m);        /* the reset button */
 void machine_power_button(struct machine *m); /* ACPI */

@@ -175,6 +175,45 @@ def test_xv6_on_kvm(ishi, xv6):
     assert m.quit() == 0
 
 
+# For each character that comes on COM1, it adds one to a byte in each of the pages at 20000h, 23000h and 24000h,
+# sends the character back, and touches no other memory.
+WRITER = bytes.fromhex("fa bafd03 ec a801 74fb baf803 ec 88c3"  # cli; waits; bl = the character
+                       "b80020 8ed8 fe060001 b80023 8ed8 fe060002 b80024 8ed8 fe06ff0f"
+                       "88d8 ee ebd2")  # mov al, bl; out dx, al; jmp
+
+
+def test_written_pages(ishi, tmp_path):
+    """Exactly the pages that a guest writes are told, on every engine, and through changes of it."""
+    image = tmp_path / "image"
+    image.write_bytes(WRITER.ljust(510, b"\0") + b"\x55\xaa")
+    m = ishi("--engine", engines()[0], "--firmware", "none", "--mem", "16M", image)
+    monitor = lambda: (m.send("\x01c"), m.expect(PROMPT))
+    want = "0x20000 to 0x20fff", "0x23000 to 0x24fff", "3 pages"
+
+    def write(c):
+        m.send("\x01c")
+        m.send(c)
+        m.expect(c)
+        monitor()
+
+    monitor()
+    assert "nobody takes note" in m.run("written", PROMPT)
+    for name in engines():
+        m.run(f"engine {name}", PROMPT)
+        write("a")
+        m.run("written on", PROMPT)
+        assert "0 pages" in m.run("written", PROMPT), name
+        for c in "bc":
+            write(c)
+            text = m.run("written", PROMPT)
+            assert all(line in text for line in want), (name, text)
+        write("d")
+        m.run(f"engine {engines()[0]}", PROMPT)
+        assert "3 pages" in m.run("written", PROMPT), name
+        m.run("written off", PROMPT)
+    m.quit()
+
+
 @needs_kvm
 def test_info_kvm(ishi, guest):
     m = ishi("--engine", "kvm", "--mem", "64M", "--append", "go", guest)
