@@ -321,6 +321,8 @@ struct jit_cpu {
     int64_t left;     /* budget, while helpers run */
     int64_t limit;    /* s.icount at which `left` would be 0 */
     int64_t first;    /* the budget in the first round of a loop; moves with `left` */
+    int64_t hidden;   /* a strip of a loop: what `left` and `limit` are below what they should be */
+    uint64_t strip;   /* rounds that go on in the page */
     const void *site; /* by which generated code was left; NULL: by a fault */
     const struct uop *resume; /* where the interpreter goes on instead of a fault */
     struct jit *jit;

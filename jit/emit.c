@@ -405,7 +405,7 @@ static bool observes(const struct emit *e, unsigned i)
     /* an instruction of the vector unit or the x87 may find its registers not loaded */
     bool ready = integer || (in(u->op, UOP_LDV4_B64, UOP_PUSH64) ? e->vec_early : e->x87_early);
     if (is_fused(u->op) || (u->op == UOP_JMP && e_inner(e, i) >= 0) ||
-        (w && (w->first != i || w->still) && ready))
+        (w && (w->first != i || w->still || w->stride) && ready))
         return false;
     if ((e->vec_early && vec_quiet(e, u)) || (e->x87_early && x87_quiet(e, u)))
         return false;
@@ -501,6 +501,8 @@ static void describe(struct emit *e)
 
 bool e_quiet(const struct emit *e)
 {
+    if (e->strips) /* the next one may begin with a fault */
+        return false;
     for (unsigned i = 0; i < e->n; i++) {
         const struct uop *u = &e->b->uops[i];
         if (is_fused(u->op))
@@ -600,6 +602,8 @@ static void enter_loop(struct emit *e)
     if (e->x87_early)
         x87_ready(e, e->b->uops);
     win_enter(e);
+    if (e_loops(e))
+        x_align(&e->a, 32);
     e->loop = e->a.at;
 }
 
@@ -668,6 +672,7 @@ bool emit_trace(struct emit *e, struct block *b)
     x_bytes(&e->cold, &none, sizeof none);
     if (e->cold.full)
         return false;
+    e->jb->strips = e->strips;
     describe(e);
     align(&e->a, 16);
     enter(e);

@@ -144,6 +144,7 @@ struct jit_block {
     bool gone;            /* a trace: one of its blocks was dropped */
     bool loops;           /* goes back to its own beginning */
     uint16_t span;        /* a trace over several pages: its number in cpu.jit.spans, or 0 */
+    bool strips;          /* in strips */
     uint16_t failed;      /* a trace's checks of several accesses since … */
     uint64_t since;       /* … this instruction count */
     /* Sets all flags before it reads any; until then it may write `writes` while they can still be
@@ -189,6 +190,7 @@ struct window {
     bool dropped;      /* is none after all */
     bool pinned;       /* kept through the rounds of a loop */
     bool still;        /* its address stays the same, too */
+    int8_t stride;     /* or moves by that each round: it is a strip's */
     bool early;        /* nothing before it can fault but what is checked earlier */
     uint8_t slot;      /* in c->jit.win[]; a pin that moves has the next one, too */
     /* Host registers of a pin: host - guest address, or J_NONE: in the slot; and what takes an
@@ -262,6 +264,7 @@ struct emit {
     struct part part[TRACE_PARTS]; /* of a trace; else part[0] is b */
     unsigned parts;
     bool closed; /* the trace's last exit `via` leads to its beginning */
+    bool strips; /* windows with a stride */
     uint8_t via;
     uint16_t span;   /* as jit_block.span */
     uint32_t number; /* the trace's */
@@ -377,11 +380,14 @@ bool e_access_of(const struct emit *e, const struct uop *u, struct access *a);
 void win_plan(struct emit *e);
 /* After home_plan(): which windows are left, and their slots. win_enter: in front of a loop.
  * win_refill: in the cold code of a pin's check, the page that is wanted now; falls through if it
- * is not in the TLB. win_site: fills a site of jit_wide(). */
+ * is not in the TLB. win_site: fills a site of jit_wide(). win_unstrip: where a loop that has
+ * strips is left or goes on with the next one, the whole budget; J_X0 and J_X1 are destroyed,
+ * EFLAGS not. */
 void win_settle(struct emit *e);
 void win_enter(struct emit *e);
 void win_refill(struct emit *e, const struct stub *s);
 void win_site(const struct emit *e, const struct stub *s, struct jit_site *p);
+void win_unstrip(struct emit *e);
 struct xmem win_slot(unsigned slot);
 bool win_open(const struct emit *e);
 struct xmem win_access(struct emit *e, const struct uop *u);

@@ -111,12 +111,12 @@ static uint8_t take(struct emit *e, struct uses *x, unsigned window, bool second
 }
 
 /* Those that move need two registers, or are none: to load slots in front of the loop would cost
- * more than they save in a short one. Those that stay may be in memory. */
+ * more than they save in a short one. Those that stay, or are a strip's, may be in memory. */
 static void plan_pins(struct emit *e, struct uses *x)
 {
     for (unsigned n = 0; n < e->windows; n++) {
         struct window *w = &e->window[n];
-        if (!w->pinned || w->still)
+        if (!w->pinned || w->still || w->stride)
             continue;
         w->pinned = left(e, x) >= 2;
         if (w->pinned) {
@@ -124,9 +124,10 @@ static void plan_pins(struct emit *e, struct uses *x)
             w->offset = take(e, x, n, true);
         }
     }
-    for (unsigned n = 0; n < e->windows; n++)
-        if (e->window[n].still && left(e, x))
-            e->window[n].distance = take(e, x, n, false);
+    for (unsigned k = 0; k < 2; k++)
+        for (unsigned n = 0; n < e->windows; n++)
+            if ((k ? e->window[n].still : e->window[n].stride != 0) && left(e, x))
+                e->window[n].distance = take(e, x, n, false);
 }
 
 void home_plan(struct emit *e)

@@ -443,6 +443,28 @@ static void note_round(struct emit *e)
         e->late = e->fl.rec;
 }
 
+/* At the end of a strip, or of the budget. back: the displacement of the jump to the next round,
+ * which is another when the block has been dropped. */
+static void next_strip(struct emit *e, uint32_t back)
+{
+    uint32_t gone, rel;
+    if (!e->strips || e->a.full)
+        return;
+    memcpy(&rel, e->a.base + back, 4);
+    x_bytes(&e->a, "\x81\x3d", 2); /* cmp [back], rel */
+    x_u32(&e->a, back - (e->a.at + 8));
+    x_u32(&e->a, rel);
+    gone = x_jcc(&e->a, XC_NZ, e->a.at);
+    win_unstrip(e);
+    x_alu_mr(&e->a, XA_ADD, 8, E_CPU(jit.first), J_X0);
+    x_store_i(&e->a, 8, E_CPU(jit.hidden), 0);
+    x_test_rr(&e->a, 8, J_LEFT, J_LEFT);
+    x_branch_in_line(&e->a, 6);
+    x_jcc(&e->a, XC_NS, e->round);
+    if (!e->a.full)
+        x_patch(e->a.base, gone, e->a.at);
+}
+
 /* The same for a trace, by either exit of its last block. */
 static bool loop_trace(struct emit *e, const struct uop *u, unsigned cond)
 {
@@ -460,7 +482,8 @@ static bool loop_trace(struct emit *e, const struct uop *u, unsigned cond)
     x_alu_ri(&e->a, XA_SUB, 8, J_LEFT, e->b->insns);
     bool same = e->vec_live >= e->vec_early && e->x87_live >= e->x87_early;
     x_branch_in_line(&e->a, 6);
-    x_jcc(&e->a, XC_GE, same ? e->loop : e->round);
+    uint32_t back = x_jcc(&e->a, XC_GE, same ? e->loop : e->round);
+    next_strip(e, back);
     x_alu_ri(&e->a, XA_ADD, 8, J_LEFT, e->b->insns);
     e->jb->loops = true;
     leave_to(e, u, e->via, ALWAYS, EXIT_SAVE);
@@ -490,6 +513,7 @@ static bool loop(struct emit *e, const struct uop *u, unsigned cond)
     bool same = e->vec_live >= e->vec_early && e->x87_live >= e->x87_early;
     x_branch_in_line(&e->a, 6);
     uint32_t back = x_jcc(&e->a, XC_GE, same ? e->loop : e->round);
+    next_strip(e, back);
     leave_to(e, u, 1, ALWAYS, EXIT_SAVE);
     x->at = back;
     x->loop = true;

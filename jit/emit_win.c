@@ -22,6 +22,11 @@
  * device, after which jit_access() looks whether the TLB was flushed. Other CPUs' code is out of
  * its loops before a page is watched for writes (share.h).
  *
+ * If the address moves by a small constant in each round, as through an array, nothing is asked in
+ * the loop: it runs in strips of as many rounds as the page has room for. The budget, which is
+ * looked at in each round anyway, is cut to a strip (jit_cpu.hidden), and after each one the pages
+ * are looked for as in front of the loop. That is for loops that were seen to be long.
+ *
  * What is done in front of the loop must not be seen if something before the access faults. So a
  * page is put into the TLB there only for the first accesses of the block; for others the
  * interpreter goes through the block once.
@@ -279,6 +284,25 @@ static bool stays(const struct planner *p, unsigned root)
     return k->root == root % R_COUNT && !k->delta;
 }
 
+/* By how much a window's address moves from round to round, if that is little, always the same and
+ * leaves what is aligned so; else 0. */
+static int8_t stride(const struct planner *p, const struct window *w)
+{
+    const struct known *k = &p->r[w->root % R_COUNT], *x = &p->r[w->index % R_COUNT];
+    if (w->root >= R_COUNT || w->index >= R_COUNT || k->root != w->root || x->root != w->index)
+        return 0;
+    int64_t by = k->delta + (int64_t)x->delta * (1 << w->scale);
+    return by >= -64 && by <= 64 && !(by & w->align) ? (int8_t)by : 0;
+}
+
+/* Has the loop rounds enough, as far as they were seen? A strip takes some time to begin. */
+static bool is_long(const struct emit *e)
+{
+    unsigned via = e->parts > 1 ? e->via : 1;
+    const uint8_t *went = e->part[e->parts - 1].b->went;
+    return went[via] > 6 * went[!via];
+}
+
 /* Nothing in the block forbids that windows are kept from round to round. */
 static bool can_pin(const struct emit *e)
 {
@@ -299,6 +323,7 @@ static void plan_pins(struct planner *p)
         struct window *w = &e->window[n];
         w->pinned = w->root < ROOT_LATER && w->index < ROOT_LATER;
         w->still = w->pinned && stays(p, w->root) && stays(p, w->index);
+        w->stride = w->pinned && !e->b->narrow && is_long(e) ? stride(p, w) : 0;
     }
     for (unsigned i = 0; i < e->n; i++) {
         const struct uop *u = &e->b->uops[i];
@@ -323,6 +348,8 @@ void win_settle(struct emit *e)
         if (!w->pinned)
             w->disp = 0;
         w->dropped |= slots + 2 > JIT_WINDOWS;
+        w->stride = w->dropped || !w->pinned ? 0 : w->stride;
+        e->strips |= w->stride != 0;
         w->slot = (uint8_t)slots;
         slots += w->dropped ? 0 : w->pinned ? 2 : 1;
         w->lo -= (w->lo - w->aligned) & w->align; /* what must be aligned is so if `lo` is */
@@ -337,7 +364,8 @@ void win_plan(struct emit *e)
     struct planner p = {.e = e, .code64 = (e->b->key & KEY_CODE) == ISA_64, .roots = ROOT_LATER};
     e->windows = 0;
     memset(e->in_window, 0, e->n);
-    if (e->b->narrow || (e->b->key & KEY_AC))
+    e->strips = false;
+    if (e->b->narrow > 1 || (e->b->key & KEY_AC))
         return;
     for (unsigned r = 0; r < R_COUNT; r++)
         p.r[r] = (struct known){(uint16_t)r, 0};
@@ -355,7 +383,8 @@ void win_plan(struct emit *e)
 bool win_open(const struct emit *e)
 {
     unsigned n = e->in_window[e->i];
-    return n && (e->window[n - 1].first != e->i || e->window[n - 1].still);
+    const struct window *w = n ? &e->window[n - 1] : NULL;
+    return w && (w->first != e->i || w->still || w->stride);
 }
 
 struct xmem win_slot(unsigned slot)
@@ -485,7 +514,7 @@ struct xmem win_access(struct emit *e, const struct uop *u)
 /* Loads a pin from the TLB's entry at J_X1. */
 static void take_page(struct emit *e, const struct window *w)
 {
-    if (!w->still) {
+    if (!w->still && !w->stride) {
         x_load(&e->a, 8, w->offset, e_tag(e, w->write));
         x_rr(&e->a, 8, 0xf7, 3, w->offset); /* neg */
         if (w->disp)
@@ -547,8 +576,44 @@ static void root_byte(struct emit *e, const struct window *w)
         first_byte(e, w, J_X0, xm(J_X0, 0), J_NONE);
 }
 
+/* How many more rounds a strip's window stays in the page: at least that many. J_X0 is its offset
+ * there. */
+static void count_rounds(struct emit *e, const struct window *w, bool others)
+{
+    unsigned by = (unsigned)(w->stride < 0 ? -w->stride : w->stride), log = 0;
+    while (1u << log < by)
+        log++;
+    if (w->stride > 0) {
+        x_rr(&e->a, 8, 0xf7, 3, J_X0); /* neg */
+        x_alu_ri(&e->a, XA_ADD, 8, J_X0, PAGE_SIZE - (w->hi - w->lo));
+    }
+    if (log)
+        x_shift_ri(&e->a, XS_SHR, 8, J_X0, log);
+    if (others) {
+        x_alu_rm(&e->a, XA_CMP, 8, J_X0, E_CPU(jit.strip));
+        x_rm(&e->a, 8, 0x0f40 | XC_A, J_X0, E_CPU(jit.strip)); /* cmova */
+    }
+    x_store(&e->a, 8, E_CPU(jit.strip), J_X0);
+}
+
+/* The budget is cut to the rounds of a strip: what is beyond it is hidden. */
+static void begin_strip(struct emit *e)
+{
+    x_rm(&e->a, 8, 0x69, J_X1, E_CPU(jit.strip)); /* imul */
+    x_imm(&e->a, 4, e->b->insns);
+    x_mov_rr(&e->a, 8, J_X0, J_LEFT);
+    x_alu_rr(&e->a, XA_SUB, 8, J_X0, J_X1);
+    x_mov_ri(&e->a, J_X1, 0);
+    x_cmov_rr(&e->a, 8, XC_L, J_X0, J_X1);
+    x_store(&e->a, 8, E_CPU(jit.hidden), J_X0);
+    x_alu_rr(&e->a, XA_SUB, 8, J_LEFT, J_X0);
+    x_alu_mr(&e->a, XA_SUB, 8, E_CPU(jit.limit), J_X0);
+    x_alu_mr(&e->a, XA_SUB, 8, E_CPU(jit.first), J_X0);
+}
+
 void win_enter(struct emit *e)
 {
+    bool any = false;
     for (unsigned n = 0; n < e->windows; n++) {
         const struct window *w = &e->window[n];
         if (!w->pinned || w->dropped)
@@ -560,7 +625,23 @@ void win_enter(struct emit *e)
         root_byte(e, w);
         e_look_up(e, s, (unsigned)(w->hi - w->lo), w->align, w->write);
         take_page(e, w);
+        if (w->stride)
+            count_rounds(e, w, any);
+        any |= w->stride != 0;
     }
+    if (any)
+        begin_strip(e);
+}
+
+void win_unstrip(struct emit *e)
+{
+    if (!e->strips)
+        return;
+    x_load(&e->a, 8, J_X0, E_CPU(jit.hidden));
+    x_lea(&e->a, 8, J_LEFT, xmi(J_LEFT, J_X0, 0, 0));
+    x_load(&e->a, 8, J_X1, E_CPU(jit.limit));
+    x_lea(&e->a, 8, J_X1, xmi(J_X1, J_X0, 0, 0));
+    x_store(&e->a, 8, E_CPU(jit.limit), J_X1);
 }
 
 void win_site(const struct emit *e, const struct stub *s, struct jit_site *p)

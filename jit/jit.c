@@ -684,9 +684,16 @@ static void wide_failed_trace(struct jit *j, const struct cpu *c)
     struct jit_block *jb = about(j, c->jit.wide_trace);
     if (++jb->failed < WIDE_FAILS)
         return;
-    for (uint32_t n = 0; n < j->trace_count && c->s.icount - jb->since < WIDE_INSNS; n++)
-        if (j->traces[n].jb == c->jit.wide_trace && j->traces[n].live)
-            end_trace(j, &j->traces[n]);
+    for (uint32_t n = 0; n < j->trace_count && c->s.icount - jb->since < WIDE_INSNS; n++) {
+        struct trace *t = &j->traces[n];
+        if (t->jb != c->jit.wide_trace || !t->live)
+            continue;
+        end_trace(j, t);
+        if (jb->strips && t->head->key != KEY_DEAD && !t->head->narrow) { /* again, without them */
+            t->head->narrow = 1;
+            discard(j, t->head);
+        }
+    }
     jb->failed = 0;
     jb->since = c->s.icount;
 }
@@ -701,7 +708,7 @@ static void wide_failed(struct jit *j, struct cpu *c, struct block *b)
     if (++b->wide_failed < WIDE_FAILS)
         return;
     if (c->s.icount - b->wide_since < WIDE_INSNS && b->code && b->key != KEY_DEAD) {
-        b->narrow = true;
+        b->narrow = b->jit->strips ? 1 : 2;
         discard(j, b);
     }
     b->wide_failed = 0;

@@ -52,6 +52,7 @@ static void exit_stub(struct emit *e, const struct stub *s)
     if (!x->loop && x->flags != EXIT_MEM && e->fl.rec.kind) {
         struct flags_where before = e->fl;
         note_late(e, s);
+        win_unstrip(e);
         e_flags_to_memory(e);
         home_store(e);
         skip = x_jmp(&e->a, e->a.at);
@@ -63,6 +64,7 @@ static void exit_stub(struct emit *e, const struct stub *s)
     if (x->loop)
         x_alu_ri(&e->a, XA_ADD, 8, J_LEFT, e->b->insns);
     note_late(e, s);
+    win_unstrip(e);
     if (x->flags != EXIT_MEM)
         e_flags_pin(e);
     home_store(e);
@@ -196,6 +198,7 @@ void e_emit_stub(struct emit *e, const struct stub *s)
     } else if (s->kind == STUB_SIDE) {
         at = e->a.at;
         note_late(e, s);
+        win_unstrip(e);
         e_side(e, s->u, s->which);
     } else if (s->kind == STUB_PLAIN) {
         at = e->a.at;

@@ -418,6 +418,16 @@ static inline void x_nop(struct x64 *a, unsigned n)
     }
 }
 
+/* `to`: a power of two up to 32. */
+static inline void x_align(struct x64 *a, unsigned to)
+{
+    unsigned n = -a->at & (to - 1);
+    x_nop(a, n > 15 ? 15 : n);
+    x_nop(a, n > 15 ? n - 15 > 15 ? 15 : n - 15 : 0);
+    x_nop(a, n > 30 ? n - 30 : 0);
+    a->insn = 0;
+}
+
 /* In front of a branch of n bytes: some processors decode a 32-byte line anew each time if a branch
  * crosses or touches its end, with the comparison that it is fused with. So both move on, by
  * prefixes of the comparison that mean nothing (CS, in 64-bit mode), or else by a NOP, which costs
