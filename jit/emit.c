@@ -596,6 +596,7 @@ static void enter_loop(struct emit *e)
 {
     if (e_loops(e) && e->jb->kills && !e_quiet(e))
         x_store(&e->a, 8, E_CPU(jit.first), J_LEFT);
+    e->fl.entry = e->before.entry = true;
     e->round = e->a.at;
     if (e->vec_early)
         vec_ready(e, e->b->uops);
@@ -618,7 +619,7 @@ static void enter(struct emit *e)
     e->fip = FIP_NOTED;
     e->late.kind = REC_NONE;
     e->early_call = false;
-    e->before = e->fl = (struct flags_where){.mem = true, .entry = true};
+    e->before = e->fl = (struct flags_where){.mem = true};
     home_at(e, true);
     /* of a loop, not where flags would have to be brought from its end to its beginning */
     if (e->parts == 1 && trace_worth(b) && !e->jb->asks) {

@@ -87,7 +87,7 @@ struct flags_where {
     bool host;     /* in EFLAGS */
     bool mem;      /* in c->s.cc_* and rflags */
     bool mem_host; /* and there as CC_HOST */
-    bool entry;    /* those that the block found; see e->late */
+    bool entry;    /* those that the block found, in front of a loop or in it; see e->late */
     struct flags_rec rec;
 };
 

@@ -25,8 +25,7 @@ static void note_late(struct emit *e, const struct stub *s)
 {
     struct flags_where fl = e->fl;
     x87_point(e, s->fip);
-    if (!s->fl.entry || !e->late.kind || s->kind == STUB_ENTRY || s->kind == STUB_PLAIN ||
-        s->kind == STUB_HOT)
+    if (!s->fl.entry || !e->late.kind)
         return;
     x_alu_rm(&e->a, XA_CMP, 8, J_LEFT, E_CPU(jit.first));
     uint32_t first = x_jcc(&e->a, XC_Z, e->a.at);
