@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "cpu/int_helpers.h"
 #include "cpu/lift.h"
 #include "cpu/mem.h"
 #include "cpu/share.h"
@@ -21,6 +22,14 @@ struct code_page {
     struct code_page *next; /* in its bucket, or free */
 };
 
+/* A write that dropped a block. */
+struct change {
+    uint64_t paddr;
+    uint8_t bytes, times;
+};
+#define CHANGES    256 /* power of two */
+#define SOFT_TIMES 3   /* so often changed, an immediate is read from where it is */
+
 struct block_cache {
     struct cpu *cpus[CPU_MAX];
     unsigned count;
@@ -38,6 +47,7 @@ struct block_cache {
     struct block nowhere; /* what empty jump entries point at */
     struct block_stats stats;
     struct block_hooks hooks;
+    struct change changes[CHANGES];
     struct uop scratch[BLOCK_UOPS];
 };
 
@@ -504,6 +514,59 @@ static struct block *make_crossing(struct cpu *c, const struct fetch *f, size_t 
     return b;
 }
 
+/* Immediates that programs change again and again, as code that they make by a pattern: where
+ * exactly that was written several times, MOV reads it from the code each time, and what is written
+ * there drops nothing. */
+
+static struct change *change_at(struct block_cache *k, uint64_t paddr)
+{
+    return &k->changes[hash(paddr, 0) & (CHANGES - 1)];
+}
+
+static void note_change(struct block_cache *k, uint64_t paddr, unsigned bytes)
+{
+    struct change *n = change_at(k, paddr);
+    if (n->paddr != paddr || n->bytes != bytes)
+        *n = (struct change){.paddr = paddr, .bytes = (uint8_t)bytes};
+    if (n->times < UINT8_MAX)
+        n->times++;
+}
+
+/* Bytes of the immediate at the end of MOV r, imm (SDM 2B: B8+r), or 0. */
+static unsigned immediate_of(const struct uop *u, const uint8_t *bytes)
+{
+    const uint8_t *p = bytes + u->ip;
+    unsigned n = (unsigned)(u->next - u->ip);
+    unsigned rex = n == 6 || n == 10 ? *p++ : 0;
+    if ((*p & 0xf8) != 0xb8)
+        return 0;
+    if (u->op == UOP_MOV_I32 && (n == 5 || (n == 6 && (rex & 0xf8) == 0x40)))
+        return 4;
+    return u->op == UOP_MOV_I64 && n == 10 && (rex & 0xf8) == 0x48 ? 8 : 0;
+}
+
+/* The first such immediate of a block that was lifted from memory at `host`. */
+static void soften(struct block_cache *k, struct block *b, const uint8_t *host)
+{
+    for (struct uop *u = b->uops; !uop_exits(u->op); u++) {
+        if (u->op != UOP_MOV_I32 && u->op != UOP_MOV_I64)
+            continue;
+        unsigned n = immediate_of(u, host), at = u->next - n;
+        const struct change *h = change_at(k, b->paddr + at);
+        if (!n || h->paddr != b->paddr + at || h->bytes != n || h->times < SOFT_TIMES)
+            continue;
+        u->op = UOP_CALLQ;
+        u->aux = 0;
+        u->scale = 0;
+        u->size = (uint8_t)n;
+        u->imm = (int64_t)(uintptr_t)(host + at);
+        u->helper = q_code_immediate;
+        b->soft = (uint16_t)at;
+        b->soft_bytes = (uint16_t)n;
+        return;
+    }
+}
+
 static struct block *make(struct cpu *c, struct fetch *f)
 {
     struct block_cache *k = c->blocks;
@@ -522,6 +585,8 @@ static struct block *make(struct cpu *c, struct fetch *f)
     if (l.crosses)
         return make_crossing(c, f, n);
     struct block *b = finish(k, &l, f, ~0ull);
+    if (keep && max > 1)
+        soften(k, b, f->host);
     if (keep)
         insert(k, b);
     else
@@ -626,6 +691,8 @@ static bool overlaps(const struct block *b, uint64_t page, unsigned first, unsig
 {
     unsigned bf, bl;
     page_span(b, page_side(b, page), &bf, &bl);
+    if (b->soft_bytes && first >= bf + b->soft && last < bf + b->soft + b->soft_bytes)
+        return false;
     return bf <= last && first <= bl;
 }
 
@@ -641,13 +708,18 @@ static struct code_page *page_hit(struct block_cache *k, uint64_t page, unsigned
 static void invalidate_page(struct block_cache *k, uint64_t page, unsigned first, unsigned last)
 {
     struct code_page *p = page_hit(k, page, first, last);
+    bool dropped = false;
     if (!p)
         return;
     for (struct block *b = p->first, *next; b; b = next) {
         next = b->page_next[page_side(b, page)];
-        if (overlaps(b, page, first, last))
+        if (overlaps(b, page, first, last)) {
             drop(k, b);
+            dropped = true;
+        }
     }
+    if (dropped && last - first < 8)
+        note_change(k, page + first, last - first + 1);
     p = *page_slot(k, page);
     if (p)
         count_lines(p);

@@ -346,6 +346,12 @@ bool q_salc(struct cpu *c, const struct uop *u)
     return true;
 }
 
+bool q_code_immediate(struct cpu *c, const struct uop *u)
+{
+    c->s.r[u->dst] = mem_get((const void *)(uintptr_t)u->imm, u->size);
+    return true;
+}
+
 bool q_flagop(struct cpu *c, const struct uop *u)
 {
     uint32_t f = flags_arith(c);

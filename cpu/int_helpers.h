@@ -34,6 +34,9 @@ uop_helper q_lahf;
 uop_helper q_salc;
 uop_helper q_flagop; /* imm: enum flag_op */
 
+/* r[u->dst] = the u->size bytes of code at host address imm (block.c). */
+uop_helper q_code_immediate;
+
 /* String instructions (string.c): imm is enum string_op, u->aux is 0 or the REP prefix, u->seg the
  * source segment. */
 uop_helper h_string;

@@ -181,12 +181,13 @@ static void fill(struct cpu *c, uint64_t la, unsigned ctx, const struct walk *w,
     struct tlb_info *i = tlb_info_of(c, ctx, la);
     uint64_t tag = la & PAGE_MASK, none = tlb_none((la >> PAGE_SHIFT) & (TLB_SIZE - 1));
     unsigned watch = debug_watches(c, tag);
-    bool ram_write = p->writable && (!p->flags || *p->flags == PAGE_DIRTY);
+    bool coded = p->flags && (*p->flags & PAGE_CODE);
+    bool ram_write = p->writable && (!p->flags || (*p->flags & PAGE_DIRTY));
     tlb_note(c, ctx, la, w->shift, w->global);
     e->read = !(watch & WATCH_READ) && allowed(c, w, ctx, ACC_READ) ? tag : none;
-    e->write = ram_write && w->dirty && !(watch & WATCH_WRITE) && allowed(c, w, ctx, ACC_WRITE)
-                   ? tag
-                   : none;
+    ram_write = ram_write && w->dirty && !(watch & WATCH_WRITE) && allowed(c, w, ctx, ACC_WRITE);
+    e->write = ram_write && !coded ? tag : none;
+    i->code = ram_write && coded ? tag : none;
     e->host = (uintptr_t)p->host;
     e->addend = e->host - tag;
     i->exec = allowed(c, w, ctx, ACC_EXEC) ? tag : none;
@@ -217,6 +218,30 @@ static bool page_get(struct cpu *c, uint64_t la, unsigned acc, struct page *p)
         bus_mark(p->flags, PAGE_DIRTY);
     fill(c, la, ctx, &w, p);
     return true;
+}
+
+/* The same for a store to a page with code that was stored to before. False: ask page_get(). */
+static bool code_page(struct cpu *c, uint64_t la, unsigned acc, struct page *p)
+{
+    unsigned ctx = ctx_of(c, acc);
+    const struct tlb_entry *e = tlb_slot(c, ctx, la);
+    const struct tlb_info *i = tlb_info_of(c, ctx, la);
+    if (i->code != (la & PAGE_MASK))
+        return false;
+    p->host = (uint8_t *)e->host;
+    p->paddr = i->paddr;
+    p->flags = &c->bus->page_flags[(uint64_t)(p->host - c->bus->ram) >> PAGE_SHIFT];
+    p->writable = true;
+    return *p->flags == (PAGE_CODE | PAGE_DIRTY);
+}
+
+/* Is it what is there already? Then translated code stays what it is. Not beside other CPUs, whose
+ * stores could come between. */
+static bool silent(const struct cpu *c, const struct page *p, unsigned offset, unsigned size,
+                   uint64_t v)
+{
+    return p->flags && (*p->flags & PAGE_CODE) && p->writable && !c->share &&
+           !((mem_get(p->host + offset, size) ^ v) << (64 - 8 * size));
 }
 
 /* May this instruction meet a device now? A device's access can't be undone or done twice, so the
@@ -451,7 +476,11 @@ bool mmu_store(struct cpu *c, uint64_t la, unsigned size, unsigned acc, uint64_t
         return lin_store_bytes(c, la, acc, &v, size);
     struct page p;
     unsigned offset = la & (PAGE_SIZE - 1);
-    if (!page_get(c, la, acc, &p) || !may_store(c, &p, offset, size))
+    if (!code_page(c, la, acc, &p) && !page_get(c, la, acc, &p))
+        return false;
+    if (silent(c, &p, offset, size, v))
+        return true;
+    if (!may_store(c, &p, offset, size))
         return false;
     if (p.host && p.writable)
         mem_put(p.host + offset, size, v);

@@ -8,7 +8,7 @@ static void clear(struct tlb *t, unsigned ctx, unsigned slot)
 {
     uint64_t none = tlb_none(slot);
     t->e[ctx][slot] = (struct tlb_entry){.read = none, .write = none};
-    t->info[ctx][slot] = (struct tlb_info){.exec = none};
+    t->info[ctx][slot] = (struct tlb_info){.exec = none, .code = none};
 }
 
 void tlb_init(struct tlb *t)

@@ -31,6 +31,7 @@ _Static_assert(sizeof(uintptr_t) != 8 || sizeof(struct tlb_entry) == 32,
 /* The rest of it. */
 struct tlb_info {
     uint64_t exec;  /* tag */
+    uint64_t code;  /* tag: could be written straight away, but for the code made from the page */
     uint64_t paddr; /* of the page, A20 applied */
     uint8_t global; /* survives a CR3 write */
     uint8_t listed; /* is in `listed` below */

@@ -410,17 +410,40 @@ static bool string_step(struct emit *e, const struct uop *u)
     return true;
 }
 
+static bool code_immediate(struct emit *e, const struct uop *u)
+{
+    unsigned d = e->home[u->dst], to = d == J_NONE ? J_X1 : d;
+    e_write(e, u->dst);
+    x_mov_ri(&e->a, J_X0, (uint64_t)u->imm);
+    x_load(&e->a, u->size, to, xm(J_X0, 0));
+    if (d == J_NONE)
+        e_put(e, u->dst, 8, to);
+    return true;
+}
+
 const struct jit_native jit_natives_int[] = {
-    {q_mul, mul},       {q_imul, imul},
-    {h_div, div},       {h_idiv, idiv},
-    {q_shld, shld},     {q_shrd, shrd},
-    {q_bit, bit},       {q_bsf, count_bits},
-    {q_crc32, crc32},   {q_andn, andn},
-    {q_bextr, bextr},   {q_bzhi, bzhi},
-    {q_pdep, pdep},     {q_pext, pext},
-    {q_shiftx, shiftx}, {q_bmi1, bmi1},
-    {q_mulx, mulx},     {q_adx, adx},
-    {q_sahf, sahf},     {q_lahf, lahf},
-    {q_flagop, flagop}, {q_string_step, string_step},
+    {q_mul, mul},
+    {q_imul, imul},
+    {h_div, div},
+    {h_idiv, idiv},
+    {q_shld, shld},
+    {q_shrd, shrd},
+    {q_bit, bit},
+    {q_bsf, count_bits},
+    {q_crc32, crc32},
+    {q_andn, andn},
+    {q_bextr, bextr},
+    {q_bzhi, bzhi},
+    {q_pdep, pdep},
+    {q_pext, pext},
+    {q_shiftx, shiftx},
+    {q_bmi1, bmi1},
+    {q_mulx, mulx},
+    {q_adx, adx},
+    {q_sahf, sahf},
+    {q_lahf, lahf},
+    {q_flagop, flagop},
+    {q_string_step, string_step},
+    {q_code_immediate, code_immediate},
     {NULL, NULL},
 };

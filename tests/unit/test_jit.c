@@ -319,12 +319,63 @@ static void test_pose(void **state)
     free(c);
 }
 
+/* A function whose constant changes with each call, in whole and in part, and now and then the
+ * bytes beside it: the sum is right, and code is made anew only where more than the constant
+ * changed. */
+static void test_constants(void **state)
+{
+    static const uint8_t code32[] = {
+        0x89, 0x4f, 0x01, 0xff, 0xd7, 0x01, 0xc3, /* mov [edi + 1], ecx; call edi; add ebx, eax */
+        0xc6, 0x07, 0xb8, 0xff, 0xd7, 0x01, 0xc3, /* the opcode as it is; call edi; add ebx, eax */
+        0x88, 0x4f, 0x02, 0xff, 0xd7, 0x01, 0xc3, /* mov [edi + 2], cl; call edi; add ebx, eax */
+        0x89, 0x57, 0x04, 0xff, 0xd7, 0x01, 0xc3, /* mov [edi + 4], edx; call edi; add ebx, eax */
+        0x83, 0xc1, 0x01, 0xeb, 0xdf,             /* add ecx, 1; jmp to the first */
+    };
+    static const uint8_t callee[] = {0xb8, 0, 0, 0, 0, 0xc3};
+    enum { CALLEE = 0x9000, TURNS = 2000 };
+    for (unsigned i = 0; i < 8; i++) {
+        const struct engine *engine = i & 1 ? &engine_jit : &engine_interp;
+        bool wide = i & 2, edges = i & 4;
+        struct pc *p = pc_new_all(engine);
+        struct cpu *c = &p->cpu;
+        struct err e = {0};
+        assert_true(engine->join(&c, 1, &e));
+        prepare(p, wide ? FLAT64 : FLAT32, 1);
+        memcpy(p->ram + CODE, code32, sizeof code32);
+        memcpy(p->ram + CALLEE, callee, sizeof callee);
+        if (!edges)
+            memset(p->ram + CODE + 21, 0x90, 7);
+        c->s.rip = CODE;
+        c->s.r[R_CX] = 0x1111;
+        c->s.r[R_DX] = 0xc3aa; /* the last byte of the constant, and RET */
+        c->s.r[R_BX] = 0;
+        c->s.r[R_SP] = 0x8000;
+        c->s.r[R_DI] = CALLEE;
+        unsigned per_round = edges ? 4 * 5 + 2 : 3 * 5 + 7 + 2;
+        uint64_t end = c->s.icount + (uint64_t)TURNS * per_round, lifted = 0;
+        while (c->s.icount < end) {
+            assert_int_equal(engine->run(c, 1 + (end - c->s.icount) % 997), ENGINE_BUDGET);
+            if (end - c->s.icount > (uint64_t)TURNS * per_round * 9 / 10)
+                lifted = blocks_stats(c->blocks)->lifted;
+        }
+        uint32_t sum = 0, x = 0x1111;
+        for (unsigned k = 0; k < TURNS; k++, x++) {
+            uint32_t part = (x & ~0xff00u) | (x & 0xff) << 8;
+            sum += 2 * x + part + (edges ? (part & 0xffffff) | 0xaa000000 : 0);
+        }
+        assert_int_equal((uint32_t)c->s.r[R_CX], x);
+        assert_int_equal((uint32_t)c->s.r[R_BX], sum);
+        if (!edges)
+            assert_true(blocks_stats(c->blocks)->lifted - lifted < TURNS / 2);
+        pc_free(p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same),
-        cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_loops),
+        cmocka_unit_test(test_same),  cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_loops), cmocka_unit_test(test_constants),
         cmocka_unit_test(test_pose),
     };
     return RUN(tests);
