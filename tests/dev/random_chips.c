@@ -1,4 +1,4 @@
-/* The fuzz target of the chips, fed from a seeded generator: a short run of it wherever the unit
+/* The fuzz target of the chips, or of virtio, fed from a seeded generator: a short run of it wherever the unit
  * tests run, with any compiler. */
 #include "base/rng.h"
 
