@@ -177,7 +177,7 @@ static bool gone(const struct cpu *c, const struct jit_site *s)
     if (!s->trace)
         return false;
     const struct jit_block *t = (const struct jit_block *)(const void *)(code + s->trace);
-    return c->request || c->s.activity != ACT_RUN || t->gone ||
+    return cpu_requests(c) || c->s.activity != ACT_RUN || t->gone ||
            (t->span && c->jit.spans[t->span] != c->jit.stamp);
 }
 
