@@ -259,7 +259,7 @@ uint64_t bus_read(struct bus *b, uint64_t paddr, unsigned size)
 
 static void touched(struct bus *b, uint64_t paddr, uint64_t len, uint8_t *flags)
 {
-    if ((*flags & PAGE_CODE) && b->code_write)
+    if (bus_marked(flags, PAGE_CODE) && b->code_write)
         b->code_write(b->opaque, paddr, len);
     bus_mark(flags, PAGE_DIRTY);
 }

@@ -96,10 +96,16 @@ struct bus {
     void *still_opaque;
 };
 
-/* Sets bits of a page_flags entry, which other threads change, too. */
+/* Are all these bits of a page_flags entry set? Other threads change it, too. */
+static inline bool bus_marked(const uint8_t *flags, uint8_t bits)
+{
+    return (__atomic_load_n(flags, __ATOMIC_RELAXED) & bits) == bits;
+}
+
+/* Sets them. */
 static inline void bus_mark(uint8_t *flags, uint8_t bits)
 {
-    if ((*flags & bits) != bits)
+    if (!bus_marked(flags, bits))
         __atomic_fetch_or(flags, bits, __ATOMIC_SEQ_CST);
 }
 

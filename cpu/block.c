@@ -158,7 +158,7 @@ static void watch_page(struct block_cache *k, uint64_t page)
     bool writable;
     uint8_t *flags;
     bus_page(k->bus, page, &writable, &flags);
-    if (!flags || (*flags & PAGE_CODE))
+    if (!flags || bus_marked(flags, PAGE_CODE))
         return;
     bus_mark(flags, PAGE_CODE);
     share_still(k->cpus[0]);

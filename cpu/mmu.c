@@ -139,7 +139,7 @@ static bool mark(struct cpu *c, const struct walk_step *s, uint32_t bits)
         return false;
     if (!flags)
         return true;
-    if ((*flags & PAGE_CODE) && c->bus->code_write) {
+    if (bus_marked(flags, PAGE_CODE) && c->bus->code_write) {
         cpu_lock(c);
         c->bus->code_write(c->bus->opaque, s->addr & c->bus->a20_mask, s->size);
         cpu_unlock(c);
@@ -269,7 +269,7 @@ static bool may_store(struct cpu *c, const struct page *p, unsigned offset, unsi
         return c->single || cpu_fault(c, EXC_RESTART, "ROM at %#llx", p->paddr, 0);
     if (!may_touch(c, p))
         return false;
-    if (!p->flags || !(*p->flags & PAGE_CODE))
+    if (!p->flags || !bus_marked(p->flags, PAGE_CODE))
         return true;
     cpu_lock(c);
     c->store_locks++;
