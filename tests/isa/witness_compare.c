@@ -323,7 +323,8 @@ static bool unchecked(const struct view *v, const char *what)
 static bool movbe_override(const struct view *v, const char *what)
 {
     return !strcmp(v->at.row->name, "movbe") && v->at.p66 && v->at.rex & 8 && v->at.is_mem &&
-           (v->h->vector == EXC_GP || v->h->vector == EXC_PF) && !strcmp(what, "exception");
+           (v->h->vector == EXC_GP || v->h->vector == EXC_SS || v->h->vector == EXC_PF) &&
+           !strcmp(what, "exception");
 }
 
 /* Around FS the host's process has memory of its own. */
