@@ -181,6 +181,7 @@ struct window {
     int32_t lo, hi;       /* its bytes, from the value of the roots */
     int32_t at;           /* the first access */
     uint16_t first, last; /* uops */
+    uint16_t uses;        /* accesses */
     uint16_t root, index; /* values that the base and the index are made of */
     uint8_t scale;
     bool write, mixed; /* any writes; some do, some don't */
@@ -193,8 +194,8 @@ struct window {
     int8_t stride;     /* or moves by that each round: it is a strip's */
     bool early;        /* nothing before it can fault but what is checked earlier */
     uint8_t slot;      /* in c->jit.win[]; a pin that moves has the next one, too */
-    /* Host registers of a pin: host - guest address, or J_NONE: in the slot; and what takes an
-     * address to its offset in the page. */
+    /* Host registers: host - guest address, or J_NONE: in the slot; of a pin, what takes an address
+     * to its offset in the page. */
     uint8_t distance, offset;
     int32_t disp; /* the first access's displacement, which is in both, for short code */
 };
@@ -207,13 +208,13 @@ struct access {
     uint8_t align; /* bits of the address that must be 0 */
 };
 
-/* A register with a home for the block; or, r being R_COUNT, a pin's, whose slot is given. */
+/* A register with a home for the block; or, r being R_COUNT, a window's, whose slot is given. */
 #define MOVED 16
 struct moved {
     uint8_t r, host;
     uint8_t owner; /* whose home host is between blocks, or R_COUNT */
     bool written;
-    uint8_t window; /* pins: which, and is it the offset? */
+    uint8_t window; /* windows: which, and is it the offset? */
     bool second;
 };
 

@@ -130,6 +130,26 @@ static void plan_pins(struct emit *e, struct uses *x)
                 e->window[n].distance = take(e, x, n, false);
 }
 
+#define MANY      3 /* accesses of a window that make it worth a register of its own … */
+#define MANY_LENT 6 /* … or somebody else's */
+
+/* Windows of a block that is no loop. */
+static void plan_windows(struct emit *e, struct uses *x)
+{
+    while (left(e, x)) {
+        unsigned least = e->moves < sizeof spare ? MANY : MANY_LENT, best = WINDOWS;
+        for (unsigned n = 0; n < e->windows; n++) {
+            const struct window *w = &e->window[n];
+            if (!w->pinned && w->distance == J_NONE && w->uses >= least &&
+                (best == WINDOWS || w->uses > e->window[best].uses))
+                best = n;
+        }
+        if (best == WINDOWS)
+            return;
+        e->window[best].distance = take(e, x, best, false);
+    }
+}
+
 void home_plan(struct emit *e)
 {
     struct uses x;
@@ -156,6 +176,7 @@ void home_plan(struct emit *e)
         }
     }
     plan_pins(e, &x);
+    plan_windows(e, &x);
 }
 
 /* Where it is while C runs. */
@@ -219,6 +240,9 @@ void home_leave(struct emit *e)
     }
     for (unsigned i = 0; i < e->moves; i++) {
         const struct moved *m = &e->moved[i];
+        bool used = m->r == R_COUNT && e->window[m->window].last >= e->i;
+        if (used) /* by what the last instruction does with homes as between blocks */
+            x_store(&e->a, 8, place(e, m), m->host);
         if (m->written && (m->r < R_T0 || (end->a == m->r && jumps_if(end->op))))
             x_store(&e->a, 8, e_slot(m->r), m->host);
         if (m->owner != R_COUNT)

@@ -3,8 +3,9 @@
  * Accesses of a block whose addresses differ by constants from each other (off one base register,
  * off one that was made of it by a move or by adding a constant, as the stack pointer is by pushes,
  * or off the same base and index) form a group. The first of them checks that all lie in one page
- * that may be accessed so, and keeps the distance from guest to host addresses in c->jit.win[]; the
- * others need no check, destroy no flags and can't fault.
+ * that may be accessed so, and keeps the distance from guest to host addresses in c->jit.win[], or
+ * in a register that is free if they are many; the others need no check, destroy no flags and can't
+ * fault.
  *
  * If the first check fails because the page is not in the TLB, jit_wide() puts it there. If it
  * fails for another reason (the group lies across two pages, a device, a fault), the interpreter
@@ -191,6 +192,7 @@ static void join(struct planner *p, unsigned i, const struct access *a)
             continue;
         w->mixed |= w->write != a->write;
         w->write |= a->write;
+        w->uses++;
         w->last = (uint16_t)i;
         e->in_window[i] = (uint8_t)(n + 1);
         return;
@@ -208,6 +210,7 @@ static void join(struct planner *p, unsigned i, const struct access *a)
                                             .aligned = (int32_t)at,
                                             .first = (uint16_t)i,
                                             .last = (uint16_t)i,
+                                            .uses = 1,
                                             .cut = a->cut,
                                             .disp = a->index == R_ZERO && !a->cut ? a->disp : 0,
                                             .distance = J_NONE,
@@ -433,7 +436,7 @@ static struct xmem inside(struct emit *e, const struct uop *u, const struct wind
                           const struct access *a)
 {
     struct xmem m = origin(e, u, a);
-    unsigned host = w->distance;
+    unsigned host = e->settled ? J_NONE : w->distance;
     m.disp -= w->disp;
     if (host == J_NONE)
         x_load(&e->a, 8, host = J_X1, win_slot(w->slot));
@@ -500,15 +503,13 @@ struct xmem win_access(struct emit *e, const struct uop *u)
     struct xmem m = origin(e, u, &a);
     first_byte(e, w, J_X0, m, J_NONE);
     e_look_up(e, s, (unsigned)(w->hi - w->lo), w->align, w->write);
-    if (m.base == J_X0) { /* it is gone */
+    if (m.base == J_X0) /* it is gone */
         e_to_host(e);
-        e_addend(e);
+    unsigned host = w->distance == J_NONE || e->settled ? J_X1 : w->distance;
+    e_addend_to(e, host);
+    if (host == J_X1)
         x_store(&e->a, 8, win_slot(w->slot), J_X1);
-        return xm(J_X0, w->at - w->lo);
-    }
-    e_addend(e);
-    x_store(&e->a, 8, win_slot(w->slot), J_X1);
-    return plus(e, m, J_X1);
+    return m.base == J_X0 ? xm(J_X0, w->at - w->lo) : plus(e, m, host);
 }
 
 /* Loads a pin from the TLB's entry at J_X1. */

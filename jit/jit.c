@@ -340,8 +340,13 @@ static void link_exit(struct jit *j, struct cpu *c, struct block *b)
     const struct jit_exit *x = &from->jit->exit[which];
     if (c->jit.stale < 0)
         c->jit.stale = STALE;
-    if (!x->at || x->loop)
+    if (!x->at)
         return;
+    if (x->loop) { /* from a trace that has the block in it; else nobody comes here */
+        if (b == from)
+            x_patch(j->mem.rw, x->tail, b->jit->entry);
+        return;
+    }
     bool far = x->quick, quick = x->flags == EXIT_MEM;
     if (!far && b->paddr2 != ~0ull)
         return; /* the second page may be mapped anew */

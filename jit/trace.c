@@ -3,7 +3,8 @@
  * A block's code counts its runs (cpu.jit.heat); when it has run often, the path that it begins is
  * followed over jumps, calls and the branches' more frequent sides, as they were seen while blocks
  * were interpreted, until it comes back to its beginning or is long. A return is followed if its
- * call is in the path: then it is compared with where that wanted to return to. The uops of
+ * call is in the path: then it is compared with where that wanted to return to. A loop of few
+ * rounds is unrolled. The uops of
  * all its blocks become one listing, for which windows, homes and the places of flags are planned
  * as for a block. Where the path may be left, a stub gives back the budget paid for the rest, puts
  * homes and flags where they are between blocks, and takes that block's own exit, whose link it
@@ -21,7 +22,9 @@
  * interpreter goes on. */
 #include "jit/emit.h"
 
-#define CALLS 8 /* calls whose returns a path remembers */
+#define CALLS  8 /* calls whose returns a path remembers */
+#define ROUNDS 8 /* of a loop that is short */
+#define SEEN   8 /* rounds by which it is known */
 
 const struct part *e_part(const struct emit *e, const struct uop *u)
 {
@@ -171,6 +174,28 @@ static bool step(struct planner *p, struct part *last, int64_t *to)
     return true;
 }
 
+/* How often a block that goes back to its own beginning is run in a row; 0: often, or not known. */
+static unsigned rounds_of(const struct block *b)
+{
+    unsigned back = b->went[1], on = b->went[0], n = on ? (back + on / 2) / on + 1 : 0;
+    return back + on >= SEEN && n <= ROUNDS ? n : 0;
+}
+
+/* A short loop within the path: all its rounds. False: it does not fit. */
+static bool walk_loop(struct planner *p, struct block *b, int64_t *to)
+{
+    unsigned n = rounds_of(b);
+    const struct uop *u = last_of(b);
+    struct part part = {.b = b, .page = (int32_t)page_of(*to), .via = 1};
+    if (!n || !p->n || p->n + n > TRACE_PARTS || u->op == UOP_JMP)
+        return false;
+    while (n--)
+        p->path[p->n++] = part;
+    p->path[p->n - 1].via = 0;
+    *to = part_offset(&part) + u->next;
+    return true;
+}
+
 static void walk_path(struct planner *p, struct block *head)
 {
     struct emit *e = p->e;
@@ -181,8 +206,14 @@ static void walk_path(struct planner *p, struct block *head)
         for (unsigned i = 0; i < p->n; i++)
             seen |= p->path[i].b == b;
         if (seen || (p->n && !b->code && !p->env->compile(e->j, b, (int32_t)page_of(to))) ||
-            !b->jit || b->jit->exit[1].loop || (p->n && b->jit->loops))
+            !b->jit || (p->n && b->jit->loops))
             return;
+        if (b->jit->exit[1].loop) {
+            if (!walk_loop(p, b, &to))
+                return;
+            b = onward(p, b->key, to);
+            continue;
+        }
         struct part *last = &p->path[p->n++];
         *last = (struct part){.b = b, .page = (int32_t)page_of(to)};
         b = step(p, last, &to) ? onward(p, b->key, to) : NULL;
