@@ -45,6 +45,7 @@ struct kvm_notify {
     struct bell bell[BELLS];
     unsigned bells;
     bool any_length; /* KVM_CAP_IOEVENTFD_ANY_LENGTH */
+    bool irqfd;      /* KVM_CAP_IRQFD */
     int epoll, quit; /* of the thread; -1 without one */
     pthread_t thread;
     struct message message[MESSAGES];
@@ -175,6 +176,7 @@ static struct kvm_notify *notify_of(struct kvm_vm *k)
     k->notify = n = xcalloc(1, sizeof *n);
     *n = (struct kvm_notify){.k = k, .epoll = -1, .quit = -1};
     n->any_length = ioctl(k->fd, KVM_CHECK_EXTENSION, KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
+    n->irqfd = ioctl(k->fd, KVM_CHECK_EXTENSION, KVM_CAP_IRQFD) > 0;
     for (unsigned i = 0; i < MESSAGES; i++)
         n->message[i].fd = -1;
     return n;
@@ -239,7 +241,11 @@ static struct message *find(struct kvm_notify *n, uint64_t addr, uint32_t data)
         return NULL;
     m->addr = addr;
     m->data = data;
-    return set_routes(n) && arm(n, m, true) ? m : NULL;
+    if (set_routes(n) && arm(n, m, true))
+        return m;
+    close(m->fd);
+    m->fd = -1;
+    return NULL;
 }
 
 void kvm_notify_message(void *opaque, uint64_t addr, uint32_t data)
@@ -247,8 +253,8 @@ void kvm_notify_message(void *opaque, uint64_t addr, uint32_t data)
     struct kvm_vm *k = opaque;
     const uint64_t one = 1;
     struct kvm_msi msi = {(uint32_t)addr, (uint32_t)(addr >> 32), data, 0, 0, {0}};
-    bool can = ioctl(k->fd, KVM_CHECK_EXTENSION, KVM_CAP_IRQFD) > 0;
-    struct message *m = can ? find(notify_of(k), addr, data) : NULL;
+    struct kvm_notify *n = notify_of(k);
+    struct message *m = n->irqfd ? find(n, addr, data) : NULL;
     k->stats.messages++;
     if (!m || write(m->fd, &one, sizeof one) != sizeof one)
         kvm_call(k->fd, KVM_SIGNAL_MSI, &msi);

@@ -347,6 +347,7 @@ static void config_written(void *opaque, unsigned offset, unsigned size)
         bar_write(v, at, length,
                   get_le32(v->pci.s.config + v->window + 16) & ~0u >> (32 - 8 * length));
     msix_config_written(&v->msix, offset, size);
+    pci_set_intx(&v->pci, v->s.isr && !msix_on(&v->msix));
 }
 
 /* --- set-up ----------------------------------------------------------------------------------- */

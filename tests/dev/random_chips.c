@@ -1,5 +1,5 @@
-/* The fuzz target of the chips, or of virtio, fed from a seeded generator: a short run of it wherever the unit
- * tests run, with any compiler. */
+/* The fuzz target of the chips, or of virtio, fed from a seeded generator: a short run of it
+ * wherever the unit tests run, with any compiler. */
 #include "base/rng.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

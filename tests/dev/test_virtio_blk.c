@@ -473,6 +473,19 @@ static void test_msix(void **state)
     end();
 }
 
+/* The wire is silent while MSI-X is on, and says what it said when that is turned off. */
+static void test_msix_takes_the_wire_down(void **state)
+{
+    start(0);
+    request(IN, 0, 512);
+    assert_true(*level);
+    set_cfg(msix_cap() + 2, 2, 0x8000);
+    assert_false(*level);
+    set_cfg(msix_cap() + 2, 2, 0);
+    assert_true(*level);
+    end();
+}
+
 /* --- states --- */
 
 static void test_a_state_goes_elsewhere(void **state)
@@ -537,6 +550,7 @@ int main(void)
         cmocka_unit_test(test_much_work),
         cmocka_unit_test(test_intx),
         cmocka_unit_test(test_msix),
+        cmocka_unit_test(test_msix_takes_the_wire_down),
         cmocka_unit_test(test_a_state_goes_elsewhere),
         cmocka_unit_test(test_a_broken_state_is_mended),
         cmocka_unit_test(test_each_byte_of_the_state_is_named),
