@@ -689,16 +689,14 @@ bool emit_indirect(struct emit *e, const struct uop *u)
         dispatch(e, miss, 0, 0);
         return true;
     }
-    /* A target that is in the table is canonical, so that only the push can fault. */
+    /* A target that is in the table is canonical, so that only the push can fault. Between blocks
+     * rbp and r13 are nobody's. */
     look_up_jump(e, miss);
-    x_load(&e->a, 8, J_X0, E_JUMP(page));
-    x_store(&e->a, 8, E_CPU(jit.scratch[2]), J_X0);
-    x_load(&e->a, 8, J_X0, E_JUMP(code));
-    x_store(&e->a, 8, E_CPU(jit.scratch[3]), J_X0);
+    x_load(&e->a, 8, RBP, E_JUMP(page));
+    x_load(&e->a, 8, R13, E_JUMP(code));
     push_return(e, u, size);
-    x_load(&e->a, 8, J_X0, E_CPU(jit.scratch[2]));
-    x_store(&e->a, 8, E_CPU(jit.page), J_X0);
-    x_rm(&e->a, 4, 0xff, 4, E_CPU(jit.scratch[3])); /* jmp */
+    x_store(&e->a, 8, E_CPU(jit.page), RBP);
+    x_rr(&e->a, 4, 0xff, 4, R13); /* jmp */
     return true;
 }
 

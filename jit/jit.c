@@ -145,8 +145,8 @@ static void common_code(struct jit *j)
 /* The linear address of a site's block. */
 static uint64_t place_of(const struct cpu *c, const struct jit_site *s)
 {
-    uint64_t mask = (s->block->key & KEY_CODE) == ISA_64 ? ~0ull : 0xffffffff;
-    return (c->jit.page + (uint64_t)(int64_t)s->page + (s->block->paddr & (PAGE_SIZE - 1))) & mask;
+    uint64_t at = c->jit.page + (uint64_t)(int64_t)s->page;
+    return (at + (s->block->paddr & (PAGE_SIZE - 1))) & s->block->mask[0]; /* it may be dead */
 }
 
 /* Makes c what the interpreter would have it be before uop s->u. */
@@ -610,7 +610,7 @@ bool jit_list(struct jit *j, struct block *b, struct jit_listing *l)
  */
 static void look_at_pages(struct jit *j, struct cpu *c, const struct jit_site *s)
 {
-    uint64_t mask = (s->block->key & KEY_CODE) == ISA_64 ? ~0ull : 0xffffffff, paddr;
+    uint64_t mask = s->block->mask[0], paddr;
     const struct trace *t = &j->traces[s->lo];
     for (unsigned i = 0; i < t->pages; i++) {
         uint64_t la = (c->jit.page + (uint64_t)(int64_t)t->page[i].at) & mask;

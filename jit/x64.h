@@ -429,9 +429,8 @@ static inline void x_align(struct x64 *a, unsigned to)
 }
 
 /* In front of a branch of n bytes: some processors decode a 32-byte line anew each time if a branch
- * crosses or touches its end, with the comparison that it is fused with. So both move on, by
- * prefixes of the comparison that mean nothing (CS, in 64-bit mode), or else by a NOP, which costs
- * as much as any instruction. */
+ * crosses or touches its end, with the comparison that it is fused with. So both move on, by a NOP:
+ * prefixes of the comparison would let the pair begin in the old line still. */
 static inline void x_branch_in_line(struct x64 *a, unsigned n)
 {
     uint32_t from = a->at - a->insn <= 15 ? a->insn : a->at, bytes = a->at - from;
@@ -441,10 +440,7 @@ static inline void x_branch_in_line(struct x64 *a, unsigned n)
         return;
     memcpy(insn, a->base + from, bytes);
     a->at = from;
-    if (bytes && bytes + by <= 15 && insn[0] != 0x65)
-        for (unsigned i = 0; i < by; i++)
-            x_u8(a, 0x2e);
-    else if (by <= 15)
+    if (by <= 15)
         x_nop(a, by);
     else
         x_nop(a, 9), x_nop(a, by - 9);
