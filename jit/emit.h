@@ -221,7 +221,7 @@ struct moved {
 /* One block of a trace (trace.c). */
 #define TRACE_PARTS 16
 #define TRACE_INSNS 160
-#define HEAT        400 /* runs of compiled code before a trace is made from there */
+#define HEAT        1200 /* runs of compiled code before a trace is made from there */
 struct part {
     struct block *b;
     uint16_t first, insns; /* number of its first uop; instructions before it */

@@ -9,7 +9,7 @@
 #include "jit/vec.h"
 
 #define HOT       12          /* runs of a block before it is compiled */
-#define WATCHED   64          /* blocks interpreted to see where a hot path goes */
+#define WATCHED   24          /* blocks interpreted to see where a hot path goes */
 #define STALE     16          /* far links with old stamps taken before one gets a new one */
 #define SLICE     (1 << 16)   /* instructions before requests of other threads are looked at */
 #define BLOCK_MAX (64u << 10) /* bytes that a block's code may take, hot or cold */
