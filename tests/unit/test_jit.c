@@ -102,6 +102,19 @@ static void test_windows(void **state)
         0x75, 0xea,             /* jnz to the first */
         0xeb, 0xe8,             /* jmp to the first */
     };
+    /* the call uses the window behind all others, when homes are back */
+    static const uint8_t call64[] = {
+        0x48, 0x8d, 0x05, 0x1f, 0x00, 0x00, 0x00, /* lea rax, [the pop below] */
+        0x53, 0x56,                               /* push rbx; push rsi */
+        0x48, 0x8b, 0x4c, 0x24, 0x08,             /* mov rcx, [rsp + 8] */
+        0x48, 0x01, 0x0c, 0x24,                   /* add [rsp], rcx */
+        0x48, 0x8b, 0x1c, 0x24,                   /* mov rbx, [rsp] */
+        0x49, 0x01, 0xcc, 0x4d, 0x01, 0xe5,       /* add r12, rcx; add r13, r12 */
+        0x49, 0x01, 0xcc, 0x4d, 0x01, 0xe5,       /* … which take the registers that are free */
+        0xff, 0xd0, 0x90, 0x90,                   /* call rax; nop; nop */
+        0x5a, 0x5a, 0x5a,                         /* pop rdx, three times */
+        0xeb, 0xd5,                               /* jmp to the first */
+    };
     /* at the end of RAM, what a check forgets is not there */
     static const uint32_t stacks[] = {0x8000, 0x8100, RAM_SIZE, 0x10, 0xfffffff0};
     struct pc *interp = pc_new_all(&engine_interp), *jit = pc_new_all(&engine_jit);
@@ -113,14 +126,21 @@ static void test_windows(void **state)
     rng_seed(&r, 2);
     assert_true(engine_interp.join(&a, 1, &e));
     assert_true(engine_jit.join(&b, 1, &e));
-    for (unsigned i = 0; i < 2 * 17 * ARRAY_LEN(stacks); i++) {
-        bool wide = i & 1;
+    for (unsigned i = 0; i < 3 * 17 * ARRAY_LEN(stacks); i++) {
+        unsigned kind = i % 3;
+        bool wide = kind != 0;
         for (struct pc *p = interp; p; p = p == interp ? jit : NULL) {
             prepare(p, wide ? FLAT64 : FLAT32, i);
-            memcpy(p->ram + CODE, wide ? code64 : code32, wide ? sizeof code64 : sizeof code32);
+            memcpy(p->ram + CODE,
+                   kind == 2   ? call64
+                   : kind == 1 ? code64
+                               : code32,
+                   kind == 2   ? sizeof call64
+                   : kind == 1 ? sizeof code64
+                               : sizeof code32);
             p->cpu.s.rip = CODE;
             p->cpu.s.r[R_AX] = i % 5 ? 20 : 0;
-            p->cpu.s.r[R_SP] = stacks[i / 2 / 17] + (uint32_t)(i / 2 % 17 * 3) - 24;
+            p->cpu.s.r[R_SP] = stacks[i / 3 / 17] + (uint32_t)(i / 3 % 17 * 3) - 24;
         }
         compare(interp, jit, &r, ram, i);
     }

@@ -277,12 +277,48 @@ static void test_return(void **state)
     }
 }
 
+/* A loop of three rounds, and of five each 32nd time, that reads and writes across pages. */
+static void test_short_loop(void **state)
+{
+    static const uint8_t code[] = {
+        0xff, 0xc1,                         /* top: inc ecx */
+        0x89, 0xca,                         /* mov edx, ecx */
+        0x83, 0xe2, 0x1f,                   /* and edx, 31 */
+        0x83, 0xfa, 0x1f,                   /* cmp edx, 31 */
+        0xb8, 0x03, 0x00, 0x00, 0x00,       /* mov eax, 3 */
+        0x75, 0x05,                         /* jne 1 */
+        0xb8, 0x05, 0x00, 0x00, 0x00,       /* mov eax, 5 */
+        0x89, 0xcf,                         /* 1: mov edi, ecx */
+        0x81, 0xe7, 0xff, 0x0f, 0x00, 0x00, /* and edi, 0fffh */
+        0x03, 0x1c, 0x3e,                   /* 2: add ebx, [rsi + rdi] */
+        0x89, 0x5c, 0x3e, 0x08,             /* mov [rsi + rdi + 8], ebx */
+        0x83, 0xc7, 0x04,                   /* add edi, 4 */
+        0xff, 0xc8,                         /* dec eax */
+        0x75, 0xf2,                         /* jnz 2 */
+        0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* cmp ecx, 3000 */
+        0x72, 0xcc,                         /* jb top */
+        0xeb, 0xfe,                         /* jmp . */
+    };
+    (void)state;
+    for (unsigned seed = 0; seed < 10; seed++) {
+        struct pc *p[2];
+        for (unsigned i = 0; i < 2; i++) {
+            p[i] = begin(i ? &engine_jit : &engine_interp, code, sizeof code);
+            p[i]->cpu.s.r[R_SI] = DATA + seed * 501;
+        }
+        go(p[0], p[1], seed);
+        assert_true(jit_stats(p[1]->cpu.jit.jit)->parts >= 5);
+        pc_free(p[0]);
+        pc_free(p[1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_store_to_trace), cmocka_unit_test(test_x87_in_trace),
         cmocka_unit_test(test_pages),          cmocka_unit_test(test_across),
-        cmocka_unit_test(test_return),
+        cmocka_unit_test(test_return),         cmocka_unit_test(test_short_loop),
     };
     return RUN(tests);
 }
