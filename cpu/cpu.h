@@ -138,6 +138,9 @@ struct cpu_state {
     uint64_t pat, tsc_offset, tsc_aux, misc_enable, spec_ctrl;
     uint64_t mtrr_def, mtrr_fixed[11], mtrr_base[MTRR_VAR], mtrr_mask[MTRR_VAR];
     uint64_t mcg_status, bios_sign, feature_control;
+    uint64_t kvmclock, kvmclock_wall; /* MSRs of KVM's paravirtual clock … */
+    uint64_t kvmclock_unused;         /* 0 */
+    uint64_t kvmclock_start;          /* … and the time-stamp counter at its 0 */
 
     /* x87. fp_sig/fp_exp are the physical registers R0..R7 (ST(i) is R[(TOP + i) & 7]); the
      * exponent word has the sign in bit 15. MMi is fp_sig[i]. */
@@ -399,7 +402,8 @@ struct cpu {
     /* Where its registers were last read: the page's linear address | tlb_ctx, and the TLB's
      * generation then. */
     uint64_t apic_la, apic_generation;
-    uint64_t tsc_hz; /* of the time-stamp counter */
+    uint64_t tsc_hz;     /* of the time-stamp counter */
+    uint64_t wall_start; /* seconds since 1970, UTC, when the clock was 0 */
     struct isa_features features;
     unsigned index; /* 0 is the boot processor; also the APIC ID */
     unsigned count; /* CPUs in the machine, for CPUID */

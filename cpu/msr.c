@@ -1,7 +1,9 @@
 /* Model-specific registers: those that kernels and firmware read. Any other is #GP(0), logged. */
 #include "cpu/msr.h"
+
 #include "cpu/cpuid.h"
 #include "cpu/intr.h"
+#include "cpu/kvmclock.h"
 #include "cpu/share.h"
 #include "cpu/sysop.h"
 
@@ -141,6 +143,8 @@ bool cpu_msr_read(struct cpu *c, uint32_t n, uint64_t *v)
     *v = 0;
     if (is_apic(n))
         return apic_read(c, n, v);
+    if (kvmclock_read(c, n, v))
+        return true;
     if (n >= MSR_EFER)
         return long_read(c, n, v);
     switch (n) {
@@ -283,12 +287,16 @@ bool cpu_msr_write(struct cpu *c, uint32_t n, uint64_t v)
     struct cpu_state *s = &c->s;
     if (is_apic(n))
         return apic_write(c, n, v);
+    if (kvmclock_write(c, n, v))
+        return true;
     if (n >= MSR_EFER)
         return long_write(c, n, v);
     switch (n) {
     case MSR_TSC:
         cpu_lock(c); /* the APIC's timer looks at it */
-        s->tsc_offset += v - cpu_tsc(c);
+        v -= cpu_tsc(c);
+        s->tsc_offset += v;
+        kvmclock_adjust(c, v);
         if (c->apic.tsc_changed)
             c->apic.tsc_changed(c->apic.apic);
         cpu_unlock(c);

@@ -1,8 +1,9 @@
-/* The interrupt controllers of a board, and its interval timer, as one thing that an engine may take over: a kernel that
- * runs the CPUs can have controllers of its own.
+/* The interrupt controllers of a board, and its interval timer, as one thing that an engine may
+ * take over: a kernel that runs the CPUs can have controllers of its own.
  *
  * While it has them, the states here are old, but for the levels of the inputs (and of the interval
- * timer's, if that went with them, not even its level); those the board hands on by `input`. Whoever took them puts the states right again before it gives them back. */
+ * timer's, if that went with them, not even its level); those the board hands on by `input`.
+ * Whoever took them puts the states right again before it gives them back. */
 #ifndef ISHI_DEV_CHIPS_H
 #define ISHI_DEV_CHIPS_H
 

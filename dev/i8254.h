@@ -66,8 +66,8 @@ void i8254_init(struct i8254 *p, struct clock *clock, const struct log *log, str
 void i8254_reset(struct i8254 *p);
 void i8254_restore(struct i8254 *p);
 
-/* For who takes its place for a time (dev/chips.h). Passes on what happened up to now, and waits for
- * nothing more; counts that were due have taken over. */
+/* For who takes its place for a time (dev/chips.h). Passes on what happened up to now, and waits
+ * for nothing more; counts that were due have taken over. */
 void i8254_pause(struct i8254 *p);
 /* Goes on from the state that it has now: edges before are somebody else's. */
 void i8254_resume(struct i8254 *p);

@@ -71,10 +71,12 @@ bool kvm_set_cpuid(struct kvm_vcpu *v, struct err *e)
     for (uint32_t leaf = 0; leaf <= last; leaf++)
         for (unsigned sub = 0; sub < subs(leaf); sub++)
             add(l, c, leaf, sub, subs(leaf) > 1);
-    /* No kvmclock: its page is written by the kernel from the host's clock, and no other engine
-     * would go on with it. Guests find the TSC's rate by the chips' timers, as on all engines. */
+    /* kvmclock is ours (cpu/kvmclock.h): the kernel's page is written from the host's clock, and no
+     * other engine would go on with it. */
     if (isa_has(&c->features, FEAT_HYPERVISOR))
         add(l, c, 0x40000000, 0, false);
+    if (isa_has(&c->features, FEAT_KVMCLOCK))
+        add(l, c, 0x40000001, 0, false);
     for (uint32_t leaf = 0x80000000; leaf <= last_extended && leaf < 0x80000010; leaf++)
         add(l, c, leaf, 0, false);
     int r = kvm_call(v->fd, KVM_SET_CPUID2, l);
@@ -88,9 +90,9 @@ bool kvm_set_cpuid(struct kvm_vcpu *v, struct err *e)
 /* --- what the host can do --------------------------------------------------------------------- */
 
 /* Bits that say nothing of the host's processor, or that our own chips stand for. */
-static const uint8_t ours[] = {FEAT_BASE,  FEAT_I486,       FEAT_APIC, FEAT_X2APIC,
-                               FEAT_TSCDL, FEAT_MTRR,       FEAT_PAT,  FEAT_MCE,
-                               FEAT_MCA,   FEAT_HYPERVISOR, FEAT_MSR,  FEAT_PREFETCHW};
+static const uint8_t ours[] = {
+    FEAT_BASE, FEAT_I486, FEAT_APIC,       FEAT_X2APIC, FEAT_TSCDL,     FEAT_MTRR,    FEAT_PAT,
+    FEAT_MCE,  FEAT_MCA,  FEAT_HYPERVISOR, FEAT_MSR,    FEAT_PREFETCHW, FEAT_KVMCLOCK};
 
 static void add_feature(struct isa_features *f, unsigned n)
 {

@@ -84,6 +84,7 @@ static void memory(struct kvm_vcpu *v)
 #define MSR_TSC          0x10
 #define MSR_APIC_BASE    0x1b
 #define MSR_TSC_DEADLINE 0x6e0
+#define MSR_KVM          0x4b564d00u /* and its neighbours */
 #define MSR_EFER         0xc0000080u
 
 /* The kernel answers CPUID by it: a local APIC that is off is not there. */
@@ -104,8 +105,8 @@ static void msr(struct kvm_vcpu *v, bool write)
     bool ok;
     if (n == MSR_EFER)
         kvm_peek_sregs(v);
-    if (n == MSR_TSC_DEADLINE)
-        kvm_store_tsc(v); /* the two clocks drift; the deadline is by the kernel's */
+    if (n == MSR_TSC_DEADLINE || n == MSR_TSC || n >> 8 == MSR_KVM >> 8)
+        kvm_store_tsc(v); /* the two clocks drift; what the guest means is by the kernel's */
     if (!write) {
         uint64_t value;
         ok = cpu_msr_read(v->c, n, &value);

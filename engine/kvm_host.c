@@ -106,7 +106,7 @@ static const struct {
     CAP(MANUAL_DIRTY_LOG_PROTECT2, false,
         "which pages are written: asked in one step, cleared in one"),
     CAP(DIRTY_LOG_RING, false, "not used"),
-    CAP(ADJUST_CLOCK, false, "not used: no kvmclock is offered"),
+    CAP(ADJUST_CLOCK, false, "not used: kvmclock is ishi's own, the same on every engine"),
     CAP(NESTED_STATE, false, "not used: guests see no VMX"),
     CAP(NR_VCPUS, false, "CPUs that the kernel recommends at most"),
     CAP(MAX_VCPUS, false, "CPUs at most"),

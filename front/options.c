@@ -340,7 +340,11 @@ static const struct option table[] = {
      "Memory of the guest, as 512M or 2G; a plain number is in MiB. Default 512M.", set_mem},
     {"cpus", 0, "N", "Number of CPUs, 1 to 32. Default 1.", set_cpus},
     {"smp", 0, "N", "The same as --cpus.", set_cpus},
-    {"cpu", 0, "MODEL", "What the CPU is: one of the models below.", set_cpu},
+    {"cpu", 0, "MODEL",
+     "What the CPU is: one of the models below. MODEL,+kvmclock adds KVM's paravirtual clock, "
+     "which is the same "
+     "on every engine.",
+     set_cpu},
     {"engine", 0, "NAME",
      "What runs the guest's CPUs: auto takes the best there is; else interp (the interpreter), jit "
      "(translated code) or kvm (the host's processor).",

@@ -131,7 +131,8 @@ enum { MK_NONE, MK_ANY, MK_REG, MK_MEM, MK_DIGIT, MK_DIGIT_REG, MK_DIGIT_MEM, MK
     X(SYSCALL, 0x80000001, 3, 11, "syscall") X(NX, 0x80000001, 3, 20, "nx") \
     X(PDPE1GB, 0x80000001, 3, 26, "pdpe1gb") X(RDTSCP, 0x80000001, 3, 27, "rdtscp") \
     X(LM, 0x80000001, 3, 29, "lm") X(LAHF64, 0x80000001, 2, 0, "lahf_lm") \
-    X(LZCNT, 0x80000001, 2, 5, "abm") X(PREFETCHW, 0x80000001, 2, 8, "3dnowprefetch")
+    X(LZCNT, 0x80000001, 2, 5, "abm") X(PREFETCHW, 0x80000001, 2, 8, "3dnowprefetch") \
+    X(KVMCLOCK, 0x40000001, 0, 3, "kvmclock")
 /* clang-format on */
 
 enum isa_feature {

@@ -190,6 +190,28 @@ static void refuse_model(const char *name, struct err *e)
     err_set(e, ERR_INVALID, "no CPU model \"%s\": there are %s", name, names);
 }
 
+/* MODEL[,+kvmclock] */
+static bool choose_model(const char *name, struct isa_features *f, struct err *e)
+{
+    static const char clock[] = ",+kvmclock";
+    char plain[32] = "";
+    const char *comma = name ? strchr(name, ',') : NULL;
+    bool with = comma && !strcmp(comma, clock);
+    if (name)
+        snprintf(plain, sizeof plain, "%.*s", (int)(with ? comma - name : 31), name);
+    const struct cpu_model *model = cpu_model_find(plain);
+    if (!model) {
+        refuse_model(name, e);
+        return false;
+    }
+    *f = model->features;
+    if (with && !isa_has(f, FEAT_HYPERVISOR))
+        return err_set(e, ERR_INVALID, "CPU model %s can't have kvmclock", plain);
+    if (with)
+        f->word[FEAT_KVMCLOCK >> 6] |= BIT(FEAT_KVMCLOCK & 63);
+    return true;
+}
+
 static bool join(struct machine *m, struct err *e)
 {
     const struct engine *x = m->cfg.engine;
@@ -227,11 +249,9 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
         err_set(e, ERR_INVALID, "%u CPUs: a machine has 1 to %d", cfg->cpus, CPU_MAX);
         return NULL;
     }
-    const struct cpu_model *model = cpu_model_find(cfg->cpu_model);
-    if (!model) {
-        refuse_model(cfg->cpu_model, e);
+    struct isa_features features;
+    if (!choose_model(cfg->cpu_model, &features, e))
         return NULL;
-    }
     struct machine *m = xcalloc(1, sizeof *m);
     m->cfg = *cfg;
     if (!m->cfg.engine)
@@ -254,9 +274,10 @@ struct machine *machine_new(const struct machine_config *cfg, struct err *e)
     for (unsigned i = 0; i < cfg->cpus; i++) {
         struct cpu *c = xcalloc(1, sizeof *c);
         c->tsc_hz = TSC_HZ;
-        cpu_init(c, i, cfg->cpus, pc_bus(m->pc), &m->clock, &m->rng, &m->cfg.log, &model->features);
+        cpu_init(c, i, cfg->cpus, pc_bus(m->pc), &m->clock, &m->rng, &m->cfg.log, &features);
         c->coverage = cfg->coverage;
         c->parallel = cfg->threads;
+        c->wall_start = cfg->start_time;
         c->chips = pc_chips(m->pc);
         m->cpu[i] = c;
         snprintf(m->names[i], sizeof m->names[i], "cpu%u", i);

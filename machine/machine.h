@@ -42,7 +42,7 @@ struct machine_config {
     uint64_t ram_size;
     const struct engine *engine; /* NULL: the default */
     unsigned cpus;               /* 1..CPU_MAX */
-    const char *cpu_model;       /* NULL: the default */
+    const char *cpu_model;       /* MODEL[,+kvmclock]; NULL: the default */
     enum clock_mode clock;
     enum chips_wish irqchip; /* on an engine that has interrupt controllers of its own */
     /* For CPUs that run side by side, on CLOCK_HOST; NULL: they take turns. */
