@@ -5,9 +5,12 @@
 #include "cpu/mem.h"
 #include "front/lockstep.h"
 
-#define NEAR        64              /* how far before the window's end a breakpoint may be */
-#define PATIENCE_NS 120000000000ull /* for the other machine to come to the same state */
-#define BLOCK_MAX   600             /* instructions in a block of the other machine, at most */
+#define NEAR 64 /* how far before the window's end a breakpoint may be */
+/* For the other machine to come to the same state: so long, and so many stops, as a busy host makes
+ * few of them in that time. */
+#define PATIENCE_NS    120000000000ull
+#define PATIENCE_STOPS 300000u
+#define BLOCK_MAX      600 /* instructions in a block of the other machine, at most */
 
 /* --- telling ---------------------------------------------------------------------------------- */
 
@@ -472,7 +475,7 @@ static bool follow_free(struct lockstep *l, const uint8_t *dma)
 {
     const struct step *here = &l->window[0];
     struct partial p = {0}, last = {0};
-    uint64_t start = host_now();
+    uint64_t start = host_now(), stops = 0;
     bool at_it = l->other_la == here->la, ended;
     *l->trouble = 0;
     break_here(l, here->la);
@@ -492,7 +495,7 @@ static bool follow_free(struct lockstep *l, const uint8_t *dma)
                 return tell_state(l, 0, &p);
             }
         }
-        if (host_now() - start > PATIENCE_NS)
+        if (++stops > PATIENCE_STOPS && host_now() - start > PATIENCE_NS)
             return never(l, &last);
     }
     gdbc_queue(&l->w.gdb, "z0,%" PRIx64 ",1", here->la);
