@@ -9,14 +9,14 @@
 
 #define DATA  0x9000u
 #define TABLE 0xf3000u /* maps the first 2 MiB by pages */
-#define ROUND 1500     /* in which the change comes */
+#define ROUND 3000     /* in which the change comes */
 
 /* Once per round RCX: a store at RSI; RBX is the sum. */
 static const uint8_t over_blocks[] = {
     0xff, 0xc1,                         /* top: inc ecx */
-    0x81, 0xf9, 0xdc, 0x05, 0x00, 0x00, /* cmp ecx, 1500 */
+    0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* cmp ecx, 3000 */
     0x48, 0x0f, 0x44, 0xf7,             /* cmove rsi, rdi */
-    0x81, 0xf9, 0xdd, 0x05, 0x00, 0x00, /* cmp ecx, 1501 */
+    0x81, 0xf9, 0xb9, 0x0b, 0x00, 0x00, /* cmp ecx, 3001 */
     0x48, 0x0f, 0x44, 0xf2,             /* cmove rsi, rdx */
     0x88, 0x0e,                         /* mov [rsi], cl */
     0xeb, 0x01, 0x90,                   /* jmp 1 */
@@ -26,7 +26,7 @@ static const uint8_t over_blocks[] = {
     0xc1, 0xc3, 0x05,                   /* rol ebx, 5 */
     0xeb, 0x03,                         /* jmp 3 */
     0x83, 0xf3, 0x55,                   /* 2: xor ebx, 55h */
-    0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* 3: cmp ecx, 3000 */
+    0x81, 0xf9, 0x70, 0x17, 0x00, 0x00, /* 3: cmp ecx, 6000 */
     0x72, 0xcd,                         /* jb top */
     0xeb, 0xfe,                         /* jmp . */
 };
@@ -55,7 +55,7 @@ static void go(struct pc *a, struct pc *b, unsigned seed)
     struct rng r;
     rng_seed(&r, seed);
     uint64_t most = seed & 1 ? 3000 : 50;
-    while (a->cpu.s.icount < 50000) {
+    while (a->cpu.s.icount < 110000) {
         uint64_t n = 1 + rng_next(&r) % most;
         assert_int_equal(a->engine->run(&a->cpu, n), ENGINE_BUDGET);
         assert_int_equal(b->engine->run(&b->cpu, n), ENGINE_BUDGET);
@@ -72,7 +72,7 @@ static void test_store_to_trace(void **state)
         struct pc *p[2];
         for (unsigned i = 0; i < 2; i++) {
             p[i] = begin(i ? &engine_jit : &engine_interp, over_blocks, sizeof over_blocks);
-            p[i]->cpu.s.r[R_DI] = seed % 3 ? ADDEND : CODE + 47; /* … or the end's 3000 */
+            p[i]->cpu.s.r[R_DI] = seed % 3 ? ADDEND : CODE + 47; /* … or the end's 6000 */
         }
         go(p[0], p[1], seed);
         assert_true(jit_stats(p[1]->cpu.jit.jit)->traces > 0);
@@ -97,7 +97,7 @@ static void test_x87_in_trace(void **state)
         0xc1, 0xc3, 0x05,                   /* rol ebx, 5 */
         0xeb, 0x03,                         /* jmp 3 */
         0x83, 0xf3, 0x55,                   /* 2: xor ebx, 55h */
-        0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* 3: cmp ecx, 3000 */
+        0x81, 0xf9, 0x70, 0x17, 0x00, 0x00, /* 3: cmp ecx, 6000 */
         0x72, 0xda,                         /* jb top */
         0xeb, 0xfe,                         /* jmp . */
     };
@@ -116,7 +116,7 @@ static void test_x87_in_trace(void **state)
     }
 }
 
-/* A loop over two pages, the second at 5000h; in round 1500 its entry of the page table changes. */
+/* A loop over two pages, the second at 5000h; in round 3000 its entry of the page table changes. */
 enum way { BY_JUMP, BY_CALL, BY_POINTER, WAYS };
 enum flush { INVLPG, CR3, FLUSHES };
 
@@ -140,11 +140,11 @@ static struct pc *begin_pages(const struct engine *engine, enum way way, enum fl
     uint8_t code[] = {
         0xff, 0xc1,                         /* top: inc ecx */
         0x90, 0x90, 0x90, 0x90, 0x90,       /* go there */
-        0x81, 0xf9, 0xdc, 0x05, 0x00, 0x00, /* cmp ecx, 1500 */
+        0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* cmp ecx, 3000 */
         0x75, 0x06,                         /* jne 1 */
         0x48, 0x89, 0x06,                   /* mov [rsi], rax */
         0x90, 0x90, 0x90,                   /* flush */
-        0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* 1: cmp ecx, 3000 */
+        0x81, 0xf9, 0x70, 0x17, 0x00, 0x00, /* 1: cmp ecx, 6000 */
         0x72, 0xe3,                         /* jb top */
         0xeb, 0xfe,                         /* jmp . */
     };
@@ -182,7 +182,7 @@ static void test_pages(void **state)
     }
 }
 
-/* A loop in which an instruction lies across the end of its page. In round 1500 the next page is
+/* A loop in which an instruction lies across the end of its page. In round 3000 the next page is
  * put elsewhere, or one of the two is written. */
 enum change { MAP_INVLPG, MAP_CR3, WRITE_FIRST, WRITE_SECOND, CHANGES };
 
@@ -190,7 +190,7 @@ static struct pc *begin_across(const struct engine *engine, enum change change)
 {
     static const uint8_t code[] = {
         0xff, 0xc1,                         /* 1fe0h: inc ecx */
-        0x81, 0xf9, 0xdc, 0x05, 0x00, 0x00, /* cmp ecx, 1500 */
+        0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* cmp ecx, 3000 */
         0x75, 0x06,                         /* jne 1 */
         0x48, 0x89, 0x06,                   /* mov [rsi], rax */
         0x90, 0x90, 0x90,                   /* flush */
@@ -198,14 +198,14 @@ static struct pc *begin_across(const struct engine *engine, enum change change)
         0x8d, 0x9b, 0x01, 0x00, 0x00, 0x00, /* lea ebx, [rbx + 1] */
         0x90, 0x90, 0x90, 0x90, 0x90,       /* to 1ffdh */
         0x81, 0xc3, 0x05, 0x00, 0x00, 0x00, /* add ebx, 5 */
-        0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* cmp ecx, 3000 */
+        0x81, 0xf9, 0x70, 0x17, 0x00, 0x00, /* cmp ecx, 6000 */
         0x72, 0xd5,                         /* jb 1fe0h */
         0xeb, 0xfe,                         /* jmp . */
     };
     static const uint8_t flush[CHANGES][3] = {
         {0x0f, 0x01, 0x3f}, {0x0f, 0x22, 0xda}, {0x90, 0x90, 0x90}, {0x90, 0x90, 0x90}};
     static const uint64_t at[CHANGES] = {TABLE + 16, TABLE + 16, 0x1ff4, 0x2001};
-    static const uint64_t value[CHANGES] = {0x7007, 0x7007, 0x9090909000000009, 0x00000bb8f9810001};
+    static const uint64_t value[CHANGES] = {0x7007, 0x7007, 0x9090909000000009, 0x00001770f9810001};
     struct pc *p = begin(engine, code, 0);
     map_pages(p);
     put_le64(p->ram + TABLE + 16, 0x6007);
@@ -235,15 +235,15 @@ static void test_across(void **state)
         const struct jit_stats *s = jit_stats(b->cpu.jit.jit);
         assert_true(s->traces > 0);
         assert_true(change != MAP_CR3 || i / CHANGES % 2 == 0 || s->exits[JIT_EXIT_STALE] > 0);
-        /* round 1500 has the new addend already */
+        /* round 3000 has the new addend already */
         assert_int_equal(b->cpu.s.r[R_BX],
-                         (uint32_t)(3000 * 3001 / 2 + 3000 * 6 + 1501 * more[change]));
+                         (uint32_t)(6000 * 6001 / 2 + 6000 * 6 + 3001 * more[change]));
         pc_free(a);
         pc_free(b);
     }
 }
 
-/* A call whose return is in the trace, too; in round 1500 it returns elsewhere. */
+/* A call whose return is in the trace, too; in round 3000 it returns elsewhere. */
 static void test_return(void **state)
 {
     static const uint8_t code[] = {
@@ -252,11 +252,11 @@ static void test_return(void **state)
         0xe8, 0x18, 0x00, 0x00, 0x00,       /* call 1020h */
         0x83, 0xd3, 0x03,                   /* adc ebx, 3 */
         0xc1, 0xc3, 0x05,                   /* rol ebx, 5 */
-        0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* cmp ecx, 3000 */
+        0x81, 0xf9, 0x70, 0x17, 0x00, 0x00, /* cmp ecx, 6000 */
         0x72, 0xea,                         /* jb top */
         0xeb, 0xfe,                         /* jmp . */
         0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90,
-        0x90, 0x81, 0xf9, 0xdc, 0x05, 0x00, 0x00, /* 1020h: cmp ecx, 1500 */
+        0x90, 0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /* 1020h: cmp ecx, 3000 */
         0x75, 0x05,                               /* jne 1 */
         0x48, 0x83, 0x04, 0x24, 0x03,             /* add qword [rsp], 3 */
         0x81, 0xc3, 0x01, 0x00, 0x00, 0xc0,       /* 1: add ebx, c0000001h */
