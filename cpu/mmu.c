@@ -181,8 +181,8 @@ static void fill(struct cpu *c, uint64_t la, unsigned ctx, const struct walk *w,
     struct tlb_info *i = tlb_info_of(c, ctx, la);
     uint64_t tag = la & PAGE_MASK, none = tlb_none((la >> PAGE_SHIFT) & (TLB_SIZE - 1));
     unsigned watch = debug_watches(c, tag);
-    bool coded = p->flags && (*p->flags & PAGE_CODE);
-    bool ram_write = p->writable && (!p->flags || (*p->flags & PAGE_DIRTY));
+    bool coded = p->flags && bus_marked(p->flags, PAGE_CODE);
+    bool ram_write = p->writable && (!p->flags || bus_marked(p->flags, PAGE_DIRTY));
     tlb_note(c, ctx, la, w->shift, w->global);
     e->read = !(watch & WATCH_READ) && allowed(c, w, ctx, ACC_READ) ? tag : none;
     ram_write = ram_write && w->dirty && !(watch & WATCH_WRITE) && allowed(c, w, ctx, ACC_WRITE);
@@ -240,7 +240,7 @@ static bool code_page(struct cpu *c, uint64_t la, unsigned acc, struct page *p)
 static bool silent(const struct cpu *c, const struct page *p, unsigned offset, unsigned size,
                    uint64_t v)
 {
-    return p->flags && (*p->flags & PAGE_CODE) && p->writable && !c->share &&
+    return p->flags && bus_marked(p->flags, PAGE_CODE) && p->writable && !c->share &&
            !((mem_get(p->host + offset, size) ^ v) << (64 - 8 * size));
 }
 
