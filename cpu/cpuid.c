@@ -218,7 +218,7 @@ static struct cpuid_regs extended(const struct cpu *c, uint32_t leaf)
 struct cpuid_regs cpuid_leaf(const struct cpu *c, uint32_t leaf, uint32_t sub)
 {
     bool extended_exists = has(c, FEAT_CMOV);
-    if (leaf == 0x40000000 && has(c, FEAT_KVMCLOCK)) /* by this name guests know that interface */
+    if (leaf == 0x40000000 && has(c, FEAT_KVMCLOCK))  /* by this name guests know that interface */
         return text12(0x40000001, "KVMKM\0\0\0VMKV"); /* EDX comes last */
     if (leaf == 0x40000001 && has(c, FEAT_KVMCLOCK))
         return (struct cpuid_regs){{kvmclock_features(c)}};
