@@ -584,28 +584,6 @@ void jit_watch(struct jit *j, const struct jit_watch *w)
     } while (q != j);
 }
 
-bool jit_list(struct jit *j, struct block *b, struct jit_listing *l)
-{
-    struct emit *e = &j->emit;
-    struct x64 a = e->a, cold = e->cold;
-    e->j = j;
-    bool done = emit_block(e, b);
-    uint32_t entry = done ? e->jb->entry : 0;
-    if (done) {
-        l->uops = e->n;
-        l->code = j->mem.rw + entry;
-        l->address = (uintptr_t)j->mem.rx + entry;
-        l->bytes = e->a.at - entry;
-        l->cold = j->mem.rw + cold.at;
-        l->cold_bytes = e->cold.at - cold.at;
-        for (unsigned i = 0; i <= e->n; i++)
-            l->at[i] = e->at[i] - entry;
-    }
-    e->a = a;
-    e->cold = cold;
-    return done;
-}
-
 /* A trace over several pages was to be entered under a new stamp: are they still where they were?
  */
 static void look_at_pages(struct jit *j, struct cpu *c, const struct jit_site *s)

@@ -1,4 +1,4 @@
-/* What the jit has done, as figures. */
+/* What the jit has done, as figures, and the code of one block. */
 #include <stdio.h>
 
 #include "jit/own.h"
@@ -59,4 +59,26 @@ void jit_show(const struct jit *j, char *buf, size_t size)
     for (unsigned i = 0; i < JIT_EXIT_COUNT && at < size; i++)
         at += (size_t)snprintf(buf + at, size - at, "left: %-30s %14llu\n", text[i],
                                (unsigned long long)s.exits[i]);
+}
+
+bool jit_list(struct jit *j, struct block *b, struct jit_listing *l)
+{
+    struct emit *e = &j->emit;
+    struct x64 a = e->a, cold = e->cold;
+    e->j = j;
+    bool done = emit_block(e, b);
+    uint32_t entry = done ? e->jb->entry : 0;
+    if (done) {
+        l->uops = e->n;
+        l->code = j->mem.rw + entry;
+        l->address = (uintptr_t)j->mem.rx + entry;
+        l->bytes = e->a.at - entry;
+        l->cold = j->mem.rw + cold.at;
+        l->cold_bytes = e->cold.at - cold.at;
+        for (unsigned i = 0; i <= e->n; i++)
+            l->at[i] = e->at[i] - entry;
+    }
+    e->a = a;
+    e->cold = cold;
+    return done;
 }
