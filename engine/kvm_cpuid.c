@@ -23,6 +23,8 @@ static void add(struct list *l, const struct cpu *c, uint32_t leaf, uint32_t sub
     struct cpuid_regs v = cpuid_leaf(c, leaf, sub);
     if (leaf == 0x80000001 && isa_has(&c->features, FEAT_SYSCALL))
         v.r[3] |= 1u << 11; /* in all modes, as the kernel lets EFER.SCE be set by it */
+    if (leaf == 1) /* no count beside HTT, which it goes with: SeaBIOS takes 1 for a shift by -1 */
+        v.r[1] &= ~0xff0000u;
     CHECK(l->nent < ENTRIES);
     l->entry[l->nent++] =
         (struct kvm_cpuid_entry2){.function = leaf,
