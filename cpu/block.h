@@ -43,7 +43,7 @@ struct block {
     uint64_t paddr2;       /* of the second page's first byte, or ~0 */
     uint32_t runs;         /* so often the block was run without generated code */
     bool kept;             /* can be found again; else it is for one run */
-    uint8_t narrow; /* 1: is compiled without strips (jit/emit_win.c); 2: without windows */
+    uint8_t narrow;        /* 1: is compiled without strips (jit/emit_win.c); 2: without windows */
     uint8_t went[2];       /* so often each exit was seen taken, at most 255 */
     struct jit_block *jit; /* what is known of the generated code */
 
