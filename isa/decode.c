@@ -455,7 +455,13 @@ static enum isa_result decode(struct cursor *c, struct insn *in,
         in->modrm = b;
     }
     in->row = find_row(in, first[0], first[1], pp, features);
-    return in->row ? take_rest(c, in, &px) : ISA_UNDEFINED;
+    if (in->row)
+        return take_rest(c, in, &px);
+    /* A processor fetches all that the opcode asks for before it finds that the prefix or digit is
+     * none: so the end may be too long, or not to be had, and that is what the guest sees. */
+    in->row = &isa_rows[isa_index_row[first[0]]];
+    res = take_rest(c, in, &px);
+    return res == ISA_TRUNCATED ? res : ISA_UNDEFINED;
 }
 
 enum isa_result isa_decode(struct insn *in, const uint8_t *bytes, size_t n, enum isa_mode mode,

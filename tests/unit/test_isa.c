@@ -166,6 +166,9 @@ static void lengths(void **state)
     decode(ISA_32, "", 0, ISA_TRUNCATED);
     decode(ISA_32, "\x81\xc0\x01\x02\x03", 5, ISA_TRUNCATED);
     decode(ISA_32, "\xc4", 1, ISA_TRUNCATED);
+    /* PINSRW has no F3, yet its displacement and immediate are fetched. */
+    UNDEFINED(ISA_64, "\xf3\x0f\xc4\x43\x01\x02");
+    decode(ISA_64, "\xf3\x0f\xc4\x43\x01", 5, ISA_TRUNCATED);
 }
 
 static void formats(void **state)
