@@ -457,7 +457,7 @@ static void help(FILE *f)
     const struct cpu_model *model;
     fprintf(
         f,
-        "Usage: ishi [OPTION…] [IMAGE]\n\n"
+        "Usage: ishi [OPTION…] [IMAGE[,snapshot|,readonly]]\n\n"
         "Boots IMAGE, whatever it is: a Linux kernel (bzImage), an ELF kernel (PVH or\n"
         "multiboot), a disk or floppy image, an ISO. The terminal is the machine's first serial\n"
         "port; Ctrl-A x quits, Ctrl-A h lists the other keys.\n\nOptions:\n");
@@ -493,7 +493,8 @@ static void manual(FILE *f)
     fprintf(
         f,
         ".TH ISHI 1\n.SH NAME\nishi \\- one small x86 PC that runs anywhere\n"
-        ".SH SYNOPSIS\n.B ishi\n[\\fIOPTION\\fR...] [\\fIIMAGE\\fR]\n.SH DESCRIPTION\n"
+        ".SH SYNOPSIS\n.B ishi\n[\\fIOPTION\\fR...] [\\fIIMAGE\\fR[,snapshot|,readonly]]\n.SH "
+        "DESCRIPTION\n"
         "Boots \\fIIMAGE\\fR, whatever it is: a Linux kernel (bzImage), an ELF kernel (PVH or\n"
         "multiboot), a disk or floppy image, an ISO. The terminal is the machine's first serial\n"
         "port.\n.SH OPTIONS\n");
@@ -551,7 +552,9 @@ enum options_result options_parse(struct options *o, int argc, char **argv, stru
                         o->image, a);
                 return OPTIONS_BAD;
             }
-            o->image = a;
+            struct disk_option image = disk_option(a, false);
+            o->image = image.path;
+            o->image_mode = image.mode;
             continue;
         }
         if (!strcmp(a, "-h") || !strcmp(a, "--help") || !strcmp(a, "--man")) {

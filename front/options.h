@@ -12,8 +12,9 @@ struct disk_option {
 };
 
 struct options {
-    const char *image; /* positional; NULL: none */
-    uint64_t mem;      /* bytes */
+    const char *image;         /* positional; NULL: none */
+    enum disk_mode image_mode; /* if it is a disk */
+    uint64_t mem;              /* bytes */
     unsigned cpus;
     const struct engine *engine; /* NULL: auto */
     const char *cpu;

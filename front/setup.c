@@ -190,8 +190,8 @@ static bool open_image(struct setup *s, bool *kernel, struct err *e)
         memmove(&o->disk[1], &o->disk[0], o->disk_count * sizeof o->disk[0]);
         o->disk_count++;
         o->virtio_first = false;
-        o->disk[0] =
-            (struct disk_option){o->image, kind == BOOT_ISO ? DISK_RO : DISK_RW, kind == BOOT_ISO};
+        o->disk[0] = (struct disk_option){o->image, kind == BOOT_ISO ? DISK_RO : o->image_mode,
+                                          kind == BOOT_ISO};
         c->boot_cdrom |= kind == BOOT_ISO;
         return true;
     default: break;

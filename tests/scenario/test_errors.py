@@ -78,6 +78,18 @@ def test_second_drive_boots(piped, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("mode", ["", ",snapshot", ",readonly"])
+@pytest.mark.parametrize("option", [[], ["--ide"], ["--disk"]], ids=["image", "ide", "disk"])
+def test_what_a_guest_writes(piped, tmp_path, option, mode):
+    """A boot sector that writes itself to the second sector, and leaves the BIOS's answer as status."""
+    boot = bytes.fromhex("b80103 b90200 ba8000 bb007c cd13 88e0 ba0105 ee f4").ljust(510, b"\0") + b"\x55\xaa"
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(boot + bytes(4 << 20))
+    done = piped("--mem", "16M", *option, f"{disk}{mode}", timeout=60)
+    assert (done.returncode == 1) == (mode != ",readonly"), done.stderr
+    assert (disk.read_bytes()[512:1024] == boot) == (mode == "")
+
+
 def test_disk_that_cannot_be_written(piped, tmp_path):
     if os.geteuid() == 0:
         pytest.skip("root can write everywhere")
