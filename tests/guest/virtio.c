@@ -541,12 +541,13 @@ static void misuse(void)
     same("after which it works", request(IN, 0, other, 512), 0);
 }
 
-/* Writes and reads, by interrupts, several sectors and patterns. */
+/* Writes and reads, by interrupts, several sectors and patterns, until COM1 receives a character,
+ * and five times at least. */
 static unsigned work(void)
 {
     unsigned rounds = 0, bad = 0;
     start(F_VERSION_1 | F_EVENTS | F_INDIRECT | F_FLUSH, 1);
-    while (!(inb(0x3fd) & 1) && !bad) {
+    while ((!(inb(0x3fd) & 1) || rounds < 5) && !bad) {
         uint64_t sector = rounds * 37 % 1000;
         unsigned n = 512 * (1 + rounds % 8);
         uint32_t before = msi_count;

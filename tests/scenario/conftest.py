@@ -2,6 +2,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
@@ -77,7 +78,9 @@ def ishi():
 
     yield start
     for m in machines:
-        m.child.close(force=True)
+        m.child.kill(signal.SIGKILL)
+        m.child.wait()  # a machine's memory may take the host a while
+        m.child.close()
 
 
 @pytest.fixture
