@@ -127,11 +127,13 @@ def test_parallel(program, engine):
         pytest.skip("CPUs side by side need an x86-64 host with two processors")
     args = [a for more in head(HERE / f"{program}.c")["args"] for a in shlex.split(more)]
     args += ["--engine", engine, "--sched", "parallel", "--append", "parallel"]
-    status, text = run([ISHI, *args, OUT / f"{program}.elf"], 600)
+    for left in reversed(range(5)):  # a busy host may give both threads the same processor all the while
+        status, text = run([ISHI, *args, OUT / f"{program}.elf"], 600)
+        if program != "litmus" or re.search(r"^ok \d+ SB: store buffering is seen$", text, re.M):
+            break
+        judge(text, r"SB: store buffering is seen" if left else r"^$")
     judge(text, r"^$")
     assert status == 11, text
-    if program == "litmus":
-        assert re.search(r"^ok \d+ SB: store buffering is seen$", text, re.M), text
     print("\n".join(line for line in text.splitlines() if line.startswith("# ")))
 
 
