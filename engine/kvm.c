@@ -45,7 +45,7 @@ static void on_kick(int n, siginfo_t *info, void *context)
 {
     struct kvm_run *run = info->si_value.sival_ptr;
     if (info->si_code == SI_TIMER && run)
-        run->immediate_exit = 1;
+        __atomic_fetch_or(&run->immediate_exit, EXIT_KICKED, __ATOMIC_SEQ_CST);
 }
 
 /* The signal must go to the thread that runs the CPU. */
@@ -76,7 +76,7 @@ static void kick(struct cpu *c)
 {
     struct kvm_vcpu *v = c->vcpu;
     pid_t tid = __atomic_load_n(&v->tid, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(&v->run->immediate_exit, EXIT_KICKED, __ATOMIC_SEQ_CST);
     if (tid)
         syscall(SYS_tgkill, getpid(), tid, KVM_KICK);
 }
@@ -245,9 +245,12 @@ static enum engine_exit shut_down(struct kvm_vcpu *v)
         c->s.activity = ACT_SHUTDOWN;
         return ENGINE_SHUTDOWN;
     }
-    if (c->s.activity != ACT_RUN || kvm_step(v, 1) == ENGINE_SHUTDOWN)
+    if (c->s.activity != ACT_RUN)
         return ENGINE_SHUTDOWN;
-    return take_over(v, "shuts down at");
+    enum engine_exit why = kvm_step(v, 1);
+    if (why != ENGINE_SHUTDOWN)
+        take_over(v, "shuts down at");
+    return why;
 }
 
 static enum engine_exit other_exit(struct kvm_vcpu *v)

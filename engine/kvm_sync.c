@@ -197,12 +197,12 @@ void kvm_finish(struct kvm_vcpu *v)
         v->exited = false;
     }
     while (v->unfinished) {
-        v->run->immediate_exit = 1;
+        __atomic_fetch_or(&v->run->immediate_exit, EXIT_FINISHED, __ATOMIC_SEQ_CST);
         v->unfinished = false;
         if (ioctl(v->fd, KVM_RUN, 0) >= 0 && !kvm_exit_device(v))
             break;
     }
-    v->run->immediate_exit = 0;
+    __atomic_fetch_and(&v->run->immediate_exit, (uint8_t)~EXIT_FINISHED, __ATOMIC_SEQ_CST);
 }
 
 void kvm_store(struct kvm_vcpu *v)

@@ -18,6 +18,11 @@
 #define KVM_KICK       SIGRTMIN /* ends KVM_RUN at the end of a run */
 #define KVM_ZONES      8        /* of device memory whose writes the kernel collects */
 
+/* Bits of kvm_run.immediate_exit, of which the kernel asks whether it is 0: until the end of the
+ * run; and while the last exit's instruction ends. */
+#define EXIT_KICKED   1
+#define EXIT_FINISHED 2
+
 struct kvm_slot {
     uint64_t paddr, size; /* size 0: free */
     uint8_t *host;

@@ -68,13 +68,10 @@ static bool running(const struct cpu *c)
     return __atomic_load_n(&c->running, __ATOMIC_SEQ_CST);
 }
 
-/* Asks a CPU that runs to come out. */
-static void call_out(struct parallel *p, struct cpu *c)
+static void ask_out(struct parallel *p, struct cpu *c)
 {
-    if (!running(c))
-        return;
     __atomic_fetch_or(&c->request, REQ_EXIT, __ATOMIC_SEQ_CST);
-    if (p->engine->kick)
+    if (p->engine->kick && running(c))
         p->engine->kick(c);
 }
 
@@ -84,8 +81,10 @@ static void still(void *opaque)
     struct parallel *p = opaque;
     bool any = false;
     for (unsigned i = 0; i < p->count; i++) {
-        any = any || running(p->cpus[i]);
-        call_out(p, p->cpus[i]);
+        if (!running(p->cpus[i]))
+            continue;
+        any = true;
+        ask_out(p, p->cpus[i]);
     }
     if (!any)
         return;
@@ -189,11 +188,13 @@ static void let_go(struct parallel *p)
         p->t->ring(p->seat[i].bell);
 }
 
+/* One that does not run guest code may wait for the lock in the midst of engine->run(), to run on
+ * when it has it: so all are asked. */
 static void stop_all(struct parallel *p)
 {
     p->go = false;
     for (unsigned i = 0; i < p->count; i++) {
-        call_out(p, p->cpus[i]);
+        ask_out(p, p->cpus[i]);
         p->t->ring(p->seat[i].bell);
     }
     while (p->parked < p->count)
