@@ -213,8 +213,12 @@ void cpu_stamp(struct cpu *c)
 {
     uint64_t mode = c->key | (uint64_t)c->cpl << 17 | (uint64_t)c->index << 19;
     _Static_assert(KEY_AC < BIT(17) && CPU_MAX <= 32, "the mode has 24 bits");
-    c->code_generation = c->tlb->code[c->cpl == 3].generation;
+    unsigned space = c->cpl == 3 ? c->tlb->space : 0;
+    c->code_generation = c->tlb->code[c->cpl == 3 ? 1 + space : 0].generation;
     c->jit.stamp = c->code_generation << 24 | mode;
+    c->jit.space = space;
+    c->jit.salt = space * ((1u << JIT_JUMP_BITS) / TLB_SPACES) * (uint32_t)sizeof(struct jit_jump);
+    c->jit.span_at = space * sizeof c->jit.spans[0];
 }
 
 void cpu_rights_changed(struct cpu *c)

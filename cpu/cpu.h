@@ -75,6 +75,7 @@ enum reg {
 #define CR4_OSXMMEXCPT BIT(10)
 #define CR4_UMIP       BIT(11)
 #define CR4_FSGSBASE   BIT(16)
+#define CR3_PCID       0xfffu /* with CR4.PCIDE */
 #define CR4_PCIDE      BIT(17)
 #define CR4_OSXSAVE    BIT(18)
 #define CR4_SMEP       BIT(20)
@@ -320,6 +321,9 @@ struct jit_jump {
 /* What generated code finds beside the architectural state (jit/). */
 struct jit_cpu {
     uint64_t stamp;   /* of address space, mode and CPU: translations of code with it hold */
+    uint32_t space;   /* of the TLB, for user code; else 0 */
+    uint32_t salt;    /* of the table of jumps, so that spaces do not share its entries */
+    uint64_t span_at; /* offset of the space's part of `spans` */
     uint64_t page;    /* linear address of the page whose code runs */
     int64_t left;     /* budget, while helpers run */
     int64_t limit;    /* s.icount at which `left` would be 0 */
@@ -341,7 +345,8 @@ struct jit_cpu {
     uint8_t unused;
     uint64_t accesses, helpers; /* calls out of generated code */
     int32_t heat[JIT_HEAT];     /* runs until a block's paths are compiled as one */
-    uint64_t spans[JIT_SPANS];  /* by path: `stamp` when its pages were last looked at, or ~0 */
+    /* By the TLB's space and by path: `stamp` when its pages were last looked at, or ~0. */
+    uint64_t spans[TLB_SPACES][JIT_SPANS];
     struct jit_jump jump[1u << JIT_JUMP_BITS];
 };
 

@@ -81,11 +81,16 @@ static bool set_cr3(struct cpu *c, uint64_t v)
 {
     struct cpu_state *s = &c->s;
     if (cpu_long(c)) {
-        bool keep = s->cr4 & CR4_PCIDE ? v >> 63 : 0;
+        bool pcid = s->cr4 & CR4_PCIDE, keep = pcid && v >> 63;
         if (keep)
-            v &= ~BIT(63); /* "need not flush": we may */
+            v &= ~BIT(63);
         if (v >> cpu_paddr_bits(c))
             return cpu_fault(c, EXC_GP, "CR3: a reserved bit is set (%#llx)", v, 0);
+        if (pcid) {
+            s->cr3 = v;
+            tlb_switch(c, v & CR3_PCID, keep);
+            return true;
+        }
     } else if ((s->cr0 & CR0_PG) && (s->cr4 & CR4_PAE) && !walk_load_pdptes(c, v)) {
         return cpu_fault(c, EXC_GP, "a PDPTE at CR3 %#llx has a reserved bit set", v, 0);
     }
@@ -255,6 +260,11 @@ bool h_invlpg(struct cpu *c, const struct uop *u)
 }
 
 /* Translations aren't told apart by PCID, so each form drops at least what it must. */
+static unsigned pcid_now(const struct cpu *c)
+{
+    return c->s.cr4 & CR4_PCIDE ? c->s.cr3 & CR3_PCID : 0;
+}
+
 bool h_invpcid(struct cpu *c, const struct uop *u)
 {
     uint64_t type = c->s.r[u->dst], d[2];
@@ -268,12 +278,14 @@ bool h_invpcid(struct cpu *c, const struct uop *u)
         return cpu_fault(c, EXC_GP, "INVPCID of PCID %#llx while CR4.PCIDE is off", d[0], 0);
     if (type == 0 && (uint64_t)sext(d[1], 48) != d[1])
         return cpu_fault(c, EXC_GP, "INVPCID: the address %#llx is not canonical", d[1], 0);
-    if (type == 0)
-        tlb_flush_page(c, d[1]);
-    else if (type == 2)
+    if (type > 1)
         tlb_flush(c);
-    else
+    else if (d[0] != pcid_now(c))
+        tlb_forget(c, (unsigned)d[0]);
+    else if (type == 1)
         tlb_flush_nonglobal(c);
+    else
+        tlb_flush_page(c, d[1]);
     return true;
 }
 

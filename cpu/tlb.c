@@ -33,26 +33,34 @@ void tlb_new(struct tlb *t)
     t->clean = (1u << TLB_CTX_COUNT) - 1;
 }
 
-static void forget_code(struct cpu *c, unsigned level)
+static void forget_code(struct tlb *t, struct tlb_code *k)
 {
-    struct tlb_code *k = &c->tlb->code[level];
     if (!k->any)
         return;
-    k->generation++;
-    k->any = k->nonglobal = false;
+    k->generation = ++t->generations;
+    k->any = k->nonglobal = k->global = false;
     memset(k->pages, 0, sizeof k->pages);
 }
 
 /* Ends a flush. */
 static void flushed(struct cpu *c, bool user, bool super)
 {
-    c->tlb->generation++;
+    struct tlb *t = c->tlb;
+    t->generation++;
     cpu_fence(c); /* what flushes also serialises */
     if (super)
-        forget_code(c, 0);
+        forget_code(t, &t->code[0]);
     if (user)
-        forget_code(c, 1);
+        forget_code(t, &t->code[1 + t->space]);
     cpu_stamp(c);
+}
+
+static void forget_spaces(struct tlb *t)
+{
+    for (unsigned n = 0; n < TLB_SPACES; n++) {
+        forget_code(t, &t->code[1 + n]);
+        t->pcid[n] = 0;
+    }
 }
 
 static void drop_listed(struct tlb *t)
@@ -75,6 +83,7 @@ void tlb_flush(struct cpu *c)
     } else {
         tlb_init(c->tlb);
     }
+    forget_spaces(c->tlb);
     flushed(c, true, true);
 }
 
@@ -120,9 +129,55 @@ void tlb_note(struct cpu *c, unsigned ctx, uint64_t la, unsigned shift, bool glo
 
 void tlb_flush_nonglobal(struct cpu *c)
 {
-    const struct tlb_code *k = c->tlb->code;
-    drop_listed(c->tlb);
-    flushed(c, k[1].nonglobal, k[0].nonglobal);
+    struct tlb *t = c->tlb;
+    drop_listed(t);
+    flushed(c, t->code[1 + t->space].nonglobal, t->code[0].nonglobal);
+}
+
+static unsigned space_of(const struct tlb *t, unsigned pcid)
+{
+    unsigned n = 0;
+    while (n < TLB_SPACES && t->pcid[n] != pcid + 1)
+        n++;
+    return n;
+}
+
+/* The one that nobody comes back to, or that was left longest ago. */
+static unsigned oldest_space(const struct tlb *t)
+{
+    unsigned found = t->space ? 0 : 1;
+    for (unsigned n = 0; n < TLB_SPACES; n++) {
+        if (n == t->space)
+            continue;
+        if (!t->pcid[n])
+            return n;
+        if (t->used[n] < t->used[found])
+            found = n;
+    }
+    return found;
+}
+
+void tlb_switch(struct cpu *c, unsigned pcid, bool keep)
+{
+    struct tlb *t = c->tlb;
+    unsigned n = space_of(t, pcid);
+    drop_listed(t);
+    t->used[t->space] = t->generation;
+    if (n == TLB_SPACES) {
+        n = oldest_space(t);
+        t->code[1 + n].any = true; /* its generation must be nobody's */
+        forget_code(t, &t->code[1 + n]);
+        t->pcid[n] = (uint16_t)(pcid + 1);
+    }
+    t->space = n;
+    flushed(c, !keep && t->code[1 + n].nonglobal, t->code[0].nonglobal);
+}
+
+void tlb_forget(struct cpu *c, unsigned pcid)
+{
+    unsigned n = space_of(c->tlb, pcid);
+    if (n < TLB_SPACES)
+        forget_code(c->tlb, &c->tlb->code[1 + n]);
 }
 
 static uint64_t tag_of(const struct tlb *t, unsigned ctx, unsigned slot)
@@ -175,7 +230,10 @@ void tlb_flush_page(struct cpu *c, uint64_t la)
     for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++)
         for (unsigned i = 0; i < n && !(t->clean >> ctx & 1); i++)
             drop(t, ctx, (first + i) & (TLB_SIZE - 1), la);
-    flushed(c, is_code(&t->code[1], la, size), is_code(&t->code[0], la, size));
+    for (unsigned n = 0; n < TLB_SPACES; n++) /* global pages are everybody's */
+        if (t->code[1 + n].global && is_code(&t->code[1 + n], la, size))
+            forget_code(t, &t->code[1 + n]);
+    flushed(c, is_code(&t->code[1 + t->space], la, size), is_code(&t->code[0], la, size));
 }
 
 void tlb_protect_code(struct cpu *c, uint64_t paddr)

@@ -7,8 +7,10 @@
  * inside the page if la - tag <= PAGE_SIZE - size.
  *
  * What finds code by its virtual address keeps it only while the generation of its level stays:
- * that of user code counts every write of CR3, that of a kernel in global pages hardly ever
- * changes.
+ * that of user code is another one after each write of CR3, that of a kernel in global pages hardly
+ * ever changes. Where the guest names its address spaces (PCID), user code has a generation in each
+ * of the last few, and it comes back with the space. Entries do not: a program that comes back
+ * touches few pages before it goes again, and a walk costs little.
  *
  * There is one set for each way of looking at memory, so that changing CPL or EFLAGS.AC is free:
  * cpu.tlb_ctx chooses the set; cpu_mode_changed() and whoever writes AC keep it right. */
@@ -50,7 +52,7 @@ static inline bool tlb_is_none(uint64_t tag, unsigned slot)
 /* Notes that code is fetched from la's page, at the present CPL. */
 static inline void tlb_note_code(struct cpu *c, uint64_t la, bool global)
 {
-    struct tlb_code *k = &c->tlb->code[c->cpl == 3];
+    struct tlb_code *k = &c->tlb->code[c->cpl == 3 ? 1 + c->tlb->space : 0];
     unsigned bit = (unsigned)(la >> PAGE_SHIFT) & (TLB_CODE - 1);
     k->pages[bit / 64] |= BIT(bit % 64);
     la &= ~(uint64_t)(PAGE_SIZE - 1);
@@ -60,6 +62,7 @@ static inline void tlb_note_code(struct cpu *c, uint64_t la, bool global)
         k->last = la;
     k->any = true;
     k->nonglobal = k->nonglobal || !global;
+    k->global = k->global || global;
 }
 
 void tlb_init(struct tlb *t);
@@ -68,6 +71,9 @@ void tlb_init(struct tlb *t);
 void tlb_new(struct tlb *t);
 void tlb_flush(struct cpu *c);           /* all, global ones too: CR0, CR4, EFER, the bus map */
 void tlb_flush_nonglobal(struct cpu *c); /* CR3 */
+/* CR3 with CR4.PCIDE: what was kept of the new PCID holds on, if that is wished (bit 63). */
+void tlb_switch(struct cpu *c, unsigned pcid, bool keep);
+void tlb_forget(struct cpu *c, unsigned pcid); /* INVPCID of one that is not the present one */
 void tlb_flush_page(struct cpu *c, uint64_t la); /* INVLPG: also global, also large pages */
 /* Takes away the write permission of every entry for a physical page, of this CPU: it now holds
  * translated code. */

@@ -6,10 +6,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TLB_BITS  11
-#define TLB_SIZE  (1u << TLB_BITS)
-#define TLB_LARGE 1024 /* bits, a power of two */
-#define TLB_CODE  8192 /* bits, a power of two */
+#define TLB_BITS   11
+#define TLB_SIZE   (1u << TLB_BITS)
+#define TLB_LARGE  1024 /* bits, a power of two */
+#define TLB_CODE   8192 /* bits, a power of two */
+#define TLB_SPACES 4    /* of user code, by PCID */
 
 enum tlb_ctx {
     TLB_SUPER,    /* CPL 0..2, or implicit supervisor access; SMAP applies where it is on */
@@ -39,20 +40,26 @@ struct tlb_info {
     uint8_t unused[5];
 };
 
-/* Translations that code was found by, of one level: user (CPL 3) or supervisor. */
+/* Translations that code was found by: a supervisor's, or of user code (CPL 3) under one PCID. */
 struct tlb_code {
-    uint64_t generation;           /* counts the flushes that may have changed one of them */
+    uint64_t generation;           /* another one after a flush that may have changed one of them */
     uint64_t pages[TLB_CODE / 64]; /* a filter of bits: where code was fetched under it */
     uint64_t first, last;          /* the lowest and the highest page of that */
-    bool nonglobal;                /* from a page that is not global, too */
+    bool nonglobal, global;        /* from pages that are not global; from such as are */
     bool any;
 };
 
 struct tlb {
     struct tlb_entry e[TLB_CTX_COUNT][TLB_SIZE];
     struct tlb_info info[TLB_CTX_COUNT][TLB_SIZE];
-    uint64_t generation;     /* counts flushes of any kind */
-    struct tlb_code code[2]; /* 1: user; caches of code by virtual address compare its generation */
+    uint64_t generation; /* counts flushes of any kind */
+    /* Caches of code by virtual address compare the generation. 1 + n: user code of space n. */
+    struct tlb_code code[1 + TLB_SPACES];
+    uint64_t generations; /* of code, given so far: no two are the same */
+    /* What the spaces hold: a PCID + 1, or 0 for one that nobody comes back to. */
+    uint16_t pcid[TLB_SPACES];
+    uint64_t used[TLB_SPACES]; /* `generation` when it was left */
+    unsigned space;            /* the present one */
     /* The slots that took a non-global entry since the last flush, so that writing CR3 costs what
      * was used: context * TLB_SIZE + slot. */
     uint16_t listed[TLB_CTX_COUNT * TLB_SIZE];

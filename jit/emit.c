@@ -631,7 +631,10 @@ static void enter(struct emit *e)
     if (e->span) {
         s = e_stub(e, STUB_STALE, b->uops);
         x_load(&e->a, 8, J_X0, E_CPU(jit.stamp));
-        x_alu_rm(&e->a, XA_CMP, 8, J_X0, e_cpu(offsetof(struct cpu, jit.spans) + 8 * e->span));
+        int32_t at = (int32_t)(offsetof(struct cpu, jit.spans) + 8 * e->span);
+        if (e_user(e))
+            x_load(&e->a, 8, J_X1, E_CPU(jit.span_at));
+        x_alu_rm(&e->a, XA_CMP, 8, J_X0, e_user(e) ? xmi(J_CTX, J_X1, 0, at) : xm(J_CTX, at));
         e_stub_jcc(e, s, XC_NZ);
     }
     e->jb->span = e->span;

@@ -314,6 +314,12 @@ struct jit_native {
 JIT_NATIVES(X)
 #undef X
 
+/* Does the block run at level 3? */
+static inline bool e_user(const struct emit *e)
+{
+    return e->ctx >= TLB_USER;
+}
+
 /* A field of the running CPU. */
 #define E_CPU(field) xm(J_CTX, (int32_t)offsetof(struct cpu, field))
 static inline struct xmem e_cpu(size_t offset)
@@ -326,8 +332,8 @@ static inline struct xmem e_slot(unsigned r)
 }
 
 /* The entry of the CPU's table of jumps for the linear address in J_X0: e_jump_entry leaves its
- * offset in J_X1, E_JUMP is then a field of it. */
-void e_jump_entry(struct x64 *a);
+ * offset in J_X1, E_JUMP is then a field of it. salt: may be user code's. */
+void e_jump_entry(struct x64 *a, bool salt);
 #define E_JUMP(field)   \
     xmi(J_CTX, J_X1, 0, \
         (int32_t)(offsetof(struct cpu, jit.jump) + offsetof(struct jit_jump, field)))

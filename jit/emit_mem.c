@@ -582,17 +582,19 @@ bool emit_jump_if(struct emit *e, const struct uop *u)
     return true;
 }
 
-void e_jump_entry(struct x64 *a)
+void e_jump_entry(struct x64 *a, bool salt)
 {
     _Static_assert(sizeof(struct jit_jump) == 32, "shifted by 5");
     x_rorx(a, 8, J_X1, J_X0, 64 - 5);
     x_alu_ri(a, XA_AND, 4, J_X1, ((1 << JIT_JUMP_BITS) - 1) << 5);
+    if (salt)
+        x_alu_rm(a, XA_XOR, 4, J_X1, E_CPU(jit.salt));
 }
 
 /* Finds the linear address in J_X0 in the CPU's table: J_X1 is its entry; not there: to `miss`. */
 static void look_up_jump(struct emit *e, struct stub *miss)
 {
-    e_jump_entry(&e->a);
+    e_jump_entry(&e->a, e_user(e));
     x_alu_rm(&e->a, XA_CMP, 8, J_X0, E_JUMP(la));
     e_stub_jcc(e, miss, XC_NZ);
     x_load(&e->a, 8, J_X0, E_CPU(jit.stamp));

@@ -78,7 +78,7 @@ static void far_code(struct emit *e)
     struct x64 *a = &e->a;
     uint32_t miss[3];
     e->thunk_far = a->at;
-    e_jump_entry(a);
+    e_jump_entry(a, true);
     x_alu_rm(a, XA_CMP, 8, J_X0, E_JUMP(la));
     miss[0] = x_jcc(a, XC_NZ, a->at);
     x_load(a, 8, J_X0, E_CPU(jit.stamp));
@@ -178,7 +178,7 @@ static bool gone(const struct cpu *c, const struct jit_site *s)
         return false;
     const struct jit_block *t = (const struct jit_block *)(const void *)(code + s->trace);
     return cpu_requests(c) || c->s.activity != ACT_RUN || t->gone ||
-           (t->span && c->jit.spans[t->span] != c->jit.stamp);
+           (t->span && c->jit.spans[c->jit.space][t->span] != c->jit.stamp);
 }
 
 bool jit_access(struct cpu *c, const struct jit_site *s)
@@ -566,7 +566,7 @@ static void make_trace(struct jit *j, struct cpu *c, struct block *b)
         blocks_unlink(j->blocks, b->in->owner, (unsigned)(b->in - b->in->owner->link));
     enter_at(j, b, e->jb->entry);
     if (e->span)
-        c->jit.spans[j->spans = e->span] = c->jit.stamp;
+        c->jit.spans[c->jit.space][j->spans = e->span] = c->jit.stamp;
     b->jit->loops = e->jb->loops;
     b->jit->looks |= e->jb->looks;
     b->jit->writes |= e->jb->writes;
@@ -597,7 +597,7 @@ static void look_at_pages(struct jit *j, struct cpu *c, const struct jit_site *s
             return;
         }
     }
-    c->jit.spans[about(j, t->jb)->span] = c->jit.stamp;
+    c->jit.spans[c->jit.space][about(j, t->jb)->span] = c->jit.stamp;
 }
 
 static enum interp_leave after_exit(struct jit *j, struct cpu *c, const struct jit_site *s)
@@ -722,7 +722,8 @@ static enum interp_leave after_fault(struct jit *j, struct cpu *c)
 static void note(struct cpu *c, const struct block *b)
 {
     uint64_t la = c->s.rip;
-    struct jit_jump *e = &c->jit.jump[la & ((1u << JIT_JUMP_BITS) - 1)];
+    uint32_t salt = c->jit.salt / (uint32_t)sizeof(struct jit_jump);
+    struct jit_jump *e = &c->jit.jump[(la & ((1u << JIT_JUMP_BITS) - 1)) ^ salt];
     *e = (struct jit_jump){la, c->jit.stamp, (uintptr_t)b->code, la & ~(uint64_t)(PAGE_SIZE - 1)};
 }
 

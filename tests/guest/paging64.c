@@ -201,6 +201,18 @@ static void read_as(const char *name, uint8_t want)
     same(name, got.ax & 0xff, want);
 }
 
+#define CALLS 400 /* so many that an engine comes to keep where the code is */
+
+/* Calls the code at AT + 0x40, which is another in each page. */
+static void calls_as(const char *name, uint8_t want)
+{
+    prep3(CODE("xor %esi, %esi; 1: call *%rbx; add %eax, %esi; dec %ecx; jnz 1b"));
+    in.bx = AT + 0x40;
+    in.cx = CALLS;
+    run();
+    same(name, got.si, CALLS * want);
+}
+
 static void invpcid(word type, word id, word address, unsigned vector, const char *name)
 {
     static uint64_t d[2] __attribute__((aligned(16)));
@@ -310,6 +322,78 @@ static void translations(void)
     WRITE_REG("cr4", READ_REG("cr4") & ~PCID);
 }
 
+/* The same linear address is other code in each space, at level 3. */
+static void code_of_spaces(void)
+{
+    if (!(cpuid(1, 0).c >> 17 & 1) || !(cpuid(7, 0).b >> 10 & 1)) {
+        skip("code and PCID", "no such feature");
+        return;
+    }
+    const uint64_t keep = 1ul << 63;
+    maps();
+    word cr3 = READ_REG("cr3") & ~0xffful, other = (word)pml4_2;
+    for (unsigned i = 0; i < 4; i++) /* mov $i + 1, %eax; ret */
+        *(uint64_t *)(page[i] + 0x40) = 0xc300000000b8 | (i + 1) << 8;
+    for (unsigned i = 0; i < 512; i++)
+        pml4_2[i] = boot_pml4[i];
+    pml4_2[2] = (word)pdpt_2 | P | W | U;
+    pt[0] = (word)page[0] | P | W | U;
+    pt_2[0] = (word)page[1] | P | W | U;
+    WRITE_REG("cr3", cr3);
+    WRITE_REG("cr4", READ_REG("cr4") | PCID);
+    for (unsigned i = 0; i < 3; i++) {
+        WRITE_REG("cr3", cr3 | 1 | keep);
+        calls_as("code of PCID 1", 1);
+        WRITE_REG("cr3", other | 2 | keep);
+        calls_as("code of PCID 2", 2);
+    }
+    pt_2[0] = (word)page[2] | P | W | U;
+    __asm__ volatile("invlpg (%0)" : : "r"(AT) : "memory");
+    calls_as("INVLPG, code", 3);
+    WRITE_REG("cr3", cr3 | 1 | keep);
+    calls_as("INVLPG elsewhere", 1);
+    pt_2[0] = (word)page[3] | P | W | U;
+    invpcid(0, 2, AT, DONE, 0);
+    WRITE_REG("cr3", other | 2 | keep);
+    calls_as("INVPCID 0 from elsewhere, code", 4);
+    WRITE_REG("cr3", cr3 | 1 | keep);
+    pt_2[0] = (word)page[1] | P | W | U;
+    invpcid(1, 2, 0, DONE, 0);
+    WRITE_REG("cr3", other | 2 | keep);
+    calls_as("INVPCID 1 from elsewhere, code", 2);
+    WRITE_REG("cr3", cr3 | 1 | keep);
+    pt_2[0] = (word)page[2] | P | W | U;
+    WRITE_REG("cr3", other | 2);
+    calls_as("MOV to CR3 without bit 63, code", 3);
+    pt[0] = (word)page[3] | P | W | U;
+    invpcid(3, 0, 0, DONE, 0);
+    WRITE_REG("cr3", cr3 | 1 | keep);
+    calls_as("INVPCID 3 from elsewhere, code", 4);
+    /* more spaces than anybody keeps; PCIDs change hands */
+    for (unsigned i = 0; i < 40; i++) {
+        bool odd = i & 1;
+        WRITE_REG("cr3", (odd ? cr3 : other) | (3 + i % 20) | (i < 20 ? 0 : keep));
+        calls_as("code of many PCIDs", odd ? 4 : 3);
+    }
+    /* global: all spaces have it, and INVLPG in one ends it in all */
+    WRITE_REG("cr4", READ_REG("cr4") | PGE);
+    pt[0] = pt_2[0] = (word)page[0] | P | W | U | G;
+    WRITE_REG("cr3", other | 2);
+    calls_as("global code in PCID 2", 1);
+    WRITE_REG("cr3", cr3 | 1);
+    calls_as("global code in PCID 1", 1);
+    pt[0] = pt_2[0] = (word)page[1] | P | W | U | G;
+    __asm__ volatile("invlpg (%0)" : : "r"(AT) : "memory");
+    calls_as("INVLPG of global code", 2);
+    WRITE_REG("cr3", other | 2 | keep);
+    calls_as("INVLPG of global code elsewhere", 2);
+    WRITE_REG("cr3", cr3);
+    WRITE_REG("cr4", READ_REG("cr4") & ~(PCID | PGE));
+    pt[0] = (word)page[2] | P | W | U;
+    flush();
+    calls_as("CR4.PCIDE cleared, code", 3);
+}
+
 void checks(void)
 {
     load = CODE("movl (%rbx), %eax");
@@ -319,4 +403,5 @@ void checks(void)
     large();
     supervisor();
     translations();
+    code_of_spaces();
 }

@@ -59,11 +59,54 @@ static void other_pages_end_no_code(void **state)
     assert_int_equal(t.code[0].generation, was + 2);
 }
 
+/* By PCID, generations of user code come back, and no two spaces ever have the same. */
+static void spaces_keep_code(void **state)
+{
+    static struct cpu c;
+    static struct tlb t;
+    const uint64_t code = 0x400000;
+    uint64_t of[TLB_SPACES + 1];
+    c.tlb = &t;
+    c.cpl = 3;
+    tlb_flush(&c);
+    for (unsigned i = 0; i <= TLB_SPACES; i++) { /* one more than there are: 0 has to go */
+        tlb_switch(&c, i, true);
+        tlb_note_code(&c, code, i == 2);
+        of[i] = c.code_generation;
+        for (unsigned k = 0; k < i; k++)
+            assert_int_not_equal(of[i], of[k]);
+    }
+    tlb_switch(&c, 2, true);
+    assert_int_equal(c.code_generation, of[2]);
+    tlb_switch(&c, 3, true);
+    assert_int_equal(c.code_generation, of[3]);
+    tlb_flush_page(&c, code); /* 2 has it from a global page */
+    assert_int_not_equal(c.code_generation, of[3]);
+    tlb_switch(&c, 2, true);
+    assert_int_not_equal(c.code_generation, of[2]);
+    tlb_switch(&c, 1, true);
+    assert_int_equal(c.code_generation, of[1]);
+    tlb_forget(&c, 4);
+    tlb_switch(&c, 4, true);
+    assert_int_not_equal(c.code_generation, of[4]);
+    tlb_switch(&c, 1, false);
+    assert_int_not_equal(c.code_generation, of[1]);
+    tlb_switch(&c, 0, true);
+    assert_int_not_equal(c.code_generation, of[0]);
+    tlb_note_code(&c, code, false);
+    of[0] = c.code_generation;
+    tlb_switch(&c, 1, true);
+    tlb_flush(&c);
+    tlb_switch(&c, 0, true);
+    assert_int_not_equal(c.code_generation, of[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(empty_matches_nothing),
         cmocka_unit_test(other_pages_end_no_code),
+        cmocka_unit_test(spaces_keep_code),
     };
     return RUN(tests);
 }
