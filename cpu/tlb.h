@@ -73,7 +73,7 @@ void tlb_flush(struct cpu *c);           /* all, global ones too: CR0, CR4, EFER
 void tlb_flush_nonglobal(struct cpu *c); /* CR3 */
 /* CR3 with CR4.PCIDE: what was kept of the new PCID holds on, if that is wished (bit 63). */
 void tlb_switch(struct cpu *c, unsigned pcid, bool keep);
-void tlb_forget(struct cpu *c, unsigned pcid); /* INVPCID of one that is not the present one */
+void tlb_forget(struct cpu *c, unsigned pcid);   /* INVPCID of one that is not the present one */
 void tlb_flush_page(struct cpu *c, uint64_t la); /* INVLPG: also global, also large pages */
 /* Takes away the write permission of every entry for a physical page, of this CPU: it now holds
  * translated code. */
