@@ -89,6 +89,11 @@ bool kvm_chips_make(struct kvm_vm *k, struct err *e)
 
 /* --- into the kernel -------------------------------------------------------------------------- */
 
+static uint32_t timer_mode(const struct kvm_lapic_state *k)
+{
+    return get_le32((const uint8_t *)k->regs + 0x320) & 0x60000;
+}
+
 static bool put_lapic(struct kvm_vcpu *v)
 {
     static const uint32_t mp[] = {[ACT_RUN] = KVM_MP_STATE_RUNNABLE,
@@ -97,13 +102,19 @@ static bool put_lapic(struct kvm_vcpu *v)
                                   [ACT_SHUTDOWN] = KVM_MP_STATE_RUNNABLE};
     struct cpu *c = v->c;
     struct lapic *l = v->vm->chips->apics->lapic[c->index];
-    struct kvm_lapic_state state;
+    struct kvm_lapic_state state, old;
     struct kvm_mp_state m = {.mp_state = mp[c->s.activity]};
     struct deadline_msr d = {.nmsrs = 1,
                              .entry = {.index = MSR_TSC_DEADLINE, .data = lapic_timer_deadline(l)}};
+    const struct deadline_msr none = {.nmsrs = 1, .entry = {.index = MSR_TSC_DEADLINE}};
     kvm_lapic_from(l, &state);
-    return kvm_call(v->fd, KVM_SET_LAPIC, &state) >= 0 &&
-           (!d.entry.data || kvm_call(v->fd, KVM_SET_MSRS, &d) == 1) &&
+    /* a deadline of the last time would pass once more; and a change of mode drops the count */
+    if (kvm_call(v->fd, KVM_SET_MSRS, &none) != 1 || kvm_call(v->fd, KVM_GET_LAPIC, &old) < 0 ||
+        kvm_call(v->fd, KVM_SET_LAPIC, &state) < 0)
+        return false;
+    if (timer_mode(&old) != timer_mode(&state) && kvm_call(v->fd, KVM_SET_LAPIC, &state) < 0)
+        return false;
+    return (!d.entry.data || kvm_call(v->fd, KVM_SET_MSRS, &d) == 1) &&
            kvm_call(v->fd, KVM_SET_MP_STATE, &m) >= 0;
 }
 
@@ -176,15 +187,35 @@ bool kvm_chips_in(struct kvm_vm *k, struct err *e)
 
 /* --- and back --------------------------------------------------------------------------------- */
 
+/* What a CPU's local APIC was before the kernel let its timer's interrupt in. */
+struct settled {
+    struct kvm_lapic_state before;
+    bool ran; /* it did not wait */
+};
+
+static bool is_running(const struct kvm_vcpu *v)
+{
+    struct kvm_mp_state m = {0};
+    CHECK(kvm_call(v->fd, KVM_GET_MP_STATE, &m) >= 0);
+    return m.mp_state == KVM_MP_STATE_RUNNABLE;
+}
+
 /* A timer's expiry becomes a request in the local APIC when its CPU next runs, and not before. With
- * a signal that only KVM_RUN lets through, the CPU runs up to the guest's door and no further. */
-static void settle_timer(struct kvm_vcpu *v)
+ * a signal that only KVM_RUN lets through, the CPU runs up to the guest's door and no further; it
+ * does so as one that halts, as where the processor itself counts for a guest that runs, the kernel
+ * looks at the time itself only then. */
+static void settle_timer(struct kvm_vcpu *v, struct settled *s)
 {
     struct { /* struct kvm_signal_mask, with its set */
         uint32_t len;
         uint8_t set[8];
     } all = {.len = 8};
+    const struct kvm_mp_state halts = {.mp_state = KVM_MP_STATE_HALTED};
     sigset_t kick, old;
+    s->ran = is_running(v);
+    CHECK(kvm_call(v->fd, KVM_GET_LAPIC, &s->before) >= 0);
+    if (s->ran)
+        CHECK(kvm_call(v->fd, KVM_SET_MP_STATE, &halts) >= 0);
     sigemptyset(&kick);
     sigaddset(&kick, KVM_KICK);
     pthread_sigmask(SIG_BLOCK, &kick, &old);
@@ -198,7 +229,7 @@ static void settle_timer(struct kvm_vcpu *v)
 
 /* The kernel applies INIT and start-up IPIs that wait when it is asked for the MP state, so that
  * comes before the registers. */
-static void take_lapic(struct kvm_vcpu *v)
+static void take_lapic(struct kvm_vcpu *v, const struct settled *s)
 {
     struct cpu *c = v->c;
     struct lapic *l = v->vm->chips->apics->lapic[c->index];
@@ -211,10 +242,11 @@ static void take_lapic(struct kvm_vcpu *v)
     CHECK(kvm_call(v->fd, KVM_GET_LAPIC, &state) >= 0);
     if (kvm_call(v->fd, KVM_GET_MSRS, &d) != 1)
         d.entry.data = 0;
+    kvm_lapic_expired(&state, &s->before);
     kvm_lapic_to(l, r.apic_base, d.entry.data, &state);
     if (c->s.activity == ACT_RUN)
         c->s.activity =
-            m.mp_state == KVM_MP_STATE_HALTED ? ACT_HALT
+            m.mp_state == KVM_MP_STATE_HALTED && !s->ran ? ACT_HALT
             : m.mp_state == KVM_MP_STATE_UNINITIALIZED || m.mp_state == KVM_MP_STATE_INIT_RECEIVED
                 ? ACT_WAIT_SIPI
                 : ACT_RUN;
@@ -264,10 +296,12 @@ void kvm_chips_out(struct kvm_vm *k)
     kvm_notify_settle(k);
     for (unsigned i = 0; i < k->count; i++)
         kvm_finish(&k->vcpu[i]);
-    for (unsigned i = 0; i < k->count; i++)
-        settle_timer(&k->vcpu[i]);
-    for (unsigned i = 0; i < k->count; i++)
-        take_lapic(&k->vcpu[i]);
+    kvm_pit_stop(k);
+    for (unsigned i = 0; i < k->count; i++) {
+        struct settled s;
+        settle_timer(&k->vcpu[i], &s);
+        take_lapic(&k->vcpu[i], &s);
+    }
     take_board(k);
     take_pit(k);
     k->chips->input = NULL;

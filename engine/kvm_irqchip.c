@@ -110,6 +110,7 @@ enum {
 };
 
 #define LVT_STATUS   0x1000u
+#define LVT_MASKED   0x10000u
 #define LVT_MODE     0x60000u
 #define LVT_PERIODIC 0x20000u
 #define LVT_DEADLINE 0x40000u
@@ -166,6 +167,21 @@ void kvm_lapic_from(const struct lapic *l, struct kvm_lapic_state *k)
     put(k, R_INITIAL, ran_out(l) ? 0 : s->timer_initial);
     put(k, R_CURRENT, current(l));
     put(k, R_DIVIDE, s->timer_divide);
+}
+
+static bool bit(const struct kvm_lapic_state *k, unsigned at, unsigned n)
+{
+    return get(k, at + n / 32 * 16) >> n % 32 & 1;
+}
+
+void kvm_lapic_expired(struct kvm_lapic_state *k, const struct kvm_lapic_state *before)
+{
+    uint32_t lvt = get(k, R_LVT), was = get(before, R_CURRENT), is = get(k, R_CURRENT);
+    bool ended = lvt & LVT_PERIODIC ? is > was : was && !is;
+    unsigned n = lvt & 0xff, at = R_IRR + n / 32 * 16;
+    bool taken = bit(k, R_ISR, n) && !bit(before, R_ISR, n) && !bit(before, R_IRR, n);
+    if (!(lvt & (LVT_MASKED | LVT_DEADLINE)) && n >= 16 && ended && !taken)
+        put(k, at, get(k, at) | 1u << n % 32);
 }
 
 void kvm_lapic_to(struct lapic *l, uint64_t base, uint64_t deadline,

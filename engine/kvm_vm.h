@@ -84,11 +84,15 @@ struct kvm_vm {
     struct irq_chips *chips; /* the board's; NULL: the kernel has none of its own */
     bool live;               /* the kernel's are the true ones */
     /* And its interval timer: kvm_pit.c. */
-    bool pit;                      /* goes with them */
-    bool pit_off;                  /* the kernel was told so: chips->pit_off */
-    uint64_t pit_owed;             /* ticks of channel 0 that got lost between the two */
-    struct kvm_pit_state2 pit_was; /* as the kernel got it */
-    struct kvm_notify *notify;     /* owned; NULL: nothing comes or goes by eventfd */
+    bool pit;          /* goes with them */
+    bool pit_off;      /* the kernel was told so: chips->pit_off */
+    uint64_t pit_owed; /* ticks of channel 0 that got lost between the two */
+    /* As the kernel got it, and as it was when it stopped; channel 0's count_load_time is the
+     * latest moment at which it can have begun to count, `pit_since` the earliest. */
+    struct kvm_pit_state2 pit_was, pit_now;
+    uint64_t pit_since;
+    bool pit_came;             /* its latest tick that was due */
+    struct kvm_notify *notify; /* owned; NULL: nothing comes or goes by eventfd */
     struct kvm_stats stats;
 };
 
@@ -141,16 +145,22 @@ void kvm_ioapic_to(struct ioapic_state *s, const struct kvm_ioapic_state *k);
 void kvm_lapic_from(const struct lapic *l, struct kvm_lapic_state *k);
 void kvm_lapic_to(struct lapic *l, uint64_t base, uint64_t deadline,
                   const struct kvm_lapic_state *k);
+/* Requests the interrupt of a count that ended since the state was `before`, while no guest ran:
+ * the kernel may have had no occasion to. */
+void kvm_lapic_expired(struct kvm_lapic_state *k, const struct kvm_lapic_state *before);
 
 /* kvm_pit.c: the same for the interval timer, which was paused before; `ns` is the kernel's
- * monotonic clock. What the guest did meanwhile shows against what was given, `was`. */
+ * monotonic clock. What the guest did meanwhile shows against what was given, `was`; `came`: so did
+ * channel 0's latest tick. */
 void kvm_pit_from(const struct i8254 *p, uint64_t ns, struct kvm_pit_state2 *k);
 void kvm_pit_to(struct i8254 *p, uint64_t ns, const struct kvm_pit_state2 *was,
-                const struct kvm_pit_state2 *k);
+                const struct kvm_pit_state2 *k, bool came);
 /* Has the kernel make one, where it can; gives it ours, paused, after the interrupt controllers;
- * takes it back. */
+ * stops it, before these are taken back, so that its ticks have arrived there, and may wait for
+ * one, 75 ms at most; takes it back. */
 void kvm_pit_make(struct kvm_vm *k);
 bool kvm_pit_in(struct kvm_vm *k);
+void kvm_pit_stop(struct kvm_vm *k);
 void kvm_pit_out(struct kvm_vm *k);
 
 /* kvm_chips.c: before CPUs are made: the kernel's interrupt controllers, where they are wanted. */

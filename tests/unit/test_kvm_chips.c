@@ -233,7 +233,44 @@ static void test_ended_count(void **state)
     assert_int_equal(lapic_timer_current(&a.l), 6000);
 }
 
+/* A count that ends behind the kernel's back is not lost, and not doubled either. */
+static void test_expired(void **state)
+{
+    static const struct {
+        uint32_t lvt, before, now;
+        uint8_t irr[2], isr[2]; /* before, now */
+        bool requested;
+    } row[] = {
+        {0x40, 500, 0, {0, 0}, {0, 0}, true},
+        {0x40, 500, 0, {0, 1}, {0, 0}, true},  /* the kernel saw to it */
+        {0x40, 500, 0, {0, 0}, {0, 1}, false}, /* and the CPU has begun with it */
+        {0x40, 500, 0, {1, 0}, {0, 1}, true},  /* that was the one before */
+        {0x40, 500, 0, {0, 0}, {1, 1}, true},
+        {0x40, 500, 20, {0, 0}, {0, 0}, false},
+        {0x40, 0, 0, {0, 0}, {0, 0}, false},
+        {0x20040, 500, 900, {0, 0}, {0, 0}, true},
+        {0x20040, 500, 400, {0, 0}, {0, 0}, false},
+        {0x10040, 500, 0, {0, 0}, {0, 0}, false},
+        {0x40040, 500, 0, {0, 0}, {0, 0}, false},
+        {0x0f, 500, 0, {0, 0}, {0, 0}, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+        struct kvm_lapic_state k[2] = {0};
+        for (unsigned j = 0; j < 2; j++) {
+            uint8_t *regs = (uint8_t *)k[j].regs;
+            put_le32(regs + 0x320, row[i].lvt);
+            put_le32(regs + 0x390, j ? row[i].now : row[i].before);
+            regs[0x220] = row[i].irr[j];
+            regs[0x120] = row[i].isr[j];
+        }
+        kvm_lapic_expired(&k[1], &k[0]);
+        assert_int_equal(k[1].regs[0x220], row[i].requested);
+    }
+}
+
 /* --- the interval timer ----------------------------------------------------------------------- */
+
+#define COUNT_HOUR 0xffff0000u /* and up: no tick comes */
 
 struct pit {
     struct clock clock;
@@ -268,14 +305,15 @@ static unsigned pit_in(struct pit *t, unsigned port)
     return (unsigned)r->ops->read(r->dev, port == 0x61 ? 0 : port - 0x40, 1);
 }
 
-/* Away at `gone`, back `ns` later, and nobody did anything. */
-static void pit_trip(struct pit *t, uint64_t ns)
+/* Away, back `ns` later, and nobody did anything; `came`: the tick that was due in the kernel. */
+static void pit_trip(struct pit *t, uint64_t ns, bool came)
 {
     struct kvm_pit_state2 was;
     i8254_pause(&t->p);
     kvm_pit_from(&t->p, now_ns + 5000000, &was); /* the kernel's clock is another */
     now_ns += ns;
-    kvm_pit_to(&t->p, now_ns + 5000000, &was, &was);
+    kvm_pit_to(&t->p, now_ns + 5000000, &was, &was, came);
+    t->level |= came; /* an edge that came was the kernel's */
     i8254_resume(&t->p);
 }
 
@@ -308,7 +346,7 @@ static void test_pit_there_and_back(void **state)
         struct i8254_state was = t.p.s;
         struct kvm_pit_state2 k, again;
         kvm_pit_from(&t.p, now_ns, &k);
-        kvm_pit_to(&t.p, now_ns, &k, &k);
+        kvm_pit_to(&t.p, now_ns, &k, &k, (k.channels[0].count & COUNT_HOUR) == COUNT_HOUR);
         kvm_pit_from(&t.p, now_ns, &again);
         for (unsigned i = 0; i < 3; i++) {
             struct i8254_channel *a = &was.ch[i], *b = &t.p.s.ch[i];
@@ -346,7 +384,7 @@ static void test_pit_one_shot(void **state)
     assert_in_range(k.channels[0].count, 7150, 7170);
     assert_in_range(k.channels[2].count, 7150, 7170);
     unsigned rises = t.rises;
-    pit_trip(&t, 3000000);
+    pit_trip(&t, 3000000, false);
     assert_int_equal(pit_in(&t, 0x61) & 0x23, 3);
     assert_int_equal(t.rises, rises);
     now_ns += 3100000;
@@ -356,7 +394,8 @@ static void test_pit_one_shot(void **state)
     /* what has run out stays so: the output is up there, too */
     kvm_pit_from(&t.p, now_ns, &k);
     assert_int_equal(k.channels[2].count, 1);
-    pit_trip(&t, 3000000);
+    assert_int_equal(k.channels[0].count & COUNT_HOUR, COUNT_HOUR);
+    pit_trip(&t, 3000000, true);
     assert_int_equal(pit_in(&t, 0x61) & 0x23, 0x23);
     clock_run(&t.clock);
     assert_int_equal(t.rises, rises + 1);
@@ -371,7 +410,7 @@ static void test_pit_phase(void **state)
     pit_write(&t, 0, 2, 11932);
     now_ns += 4000000;
     unsigned rises = t.rises;
-    pit_trip(&t, 26000000); /* its ticks, at 10 and 20 ms, were the kernel's */
+    pit_trip(&t, 26000000, true); /* its ticks, at 10 and 20 ms, were the kernel's */
     assert_int_equal(t.rises, rises);
     now_ns += 3900000;
     clock_run(&t.clock);
@@ -399,7 +438,7 @@ static void test_pit_changed(void **state)
     k.channels[2].count = 0x8000;
     k.channels[2].count_load_time += 5000000;
     now_ns += 15000000;
-    kvm_pit_to(&t.p, now_ns, &was, &k);
+    kvm_pit_to(&t.p, now_ns, &was, &k, true);
     i8254_resume(&t.p);
     assert_int_equal(pit_in(&t, 0x61) & 0x23, 3);
     pit_out(&t, 0x43, 0x80);
@@ -418,47 +457,261 @@ static void test_pit_changed(void **state)
     k.channels[2].bcd = 1;
     k.channels[2].count = 0x1234;
     k.channels[2].count_load_time = (int64_t)now_ns;
-    kvm_pit_to(&t.p, now_ns, &was, &k);
+    kvm_pit_to(&t.p, now_ns, &was, &k, true);
     assert_int_equal(t.p.s.ch[2].reload, 1234);
+}
+
+/* Lets the time pass and counts the ticks. */
+static unsigned pit_ticks(struct pit *t, uint64_t ns)
+{
+    unsigned rises = t->rises;
+    for (uint64_t end = now_ns + ns; now_ns < end;) {
+        now_ns += 10000;
+        clock_run(&t->clock);
+    }
+    return t->rises - rises;
+}
+
+/* Each tick is the kernel's or ours, whenever the timer changes sides. */
+static void test_pit_each_tick_once(void **state)
+{
+    struct pit t;
+    struct kvm_pit_state2 k;
+    static const uint8_t mode[] = {0, 4, 2, 3};
+    for (unsigned i = 0; i < ARRAY_LEN(mode); i++) {
+        bool repeats = mode[i] == 2 || mode[i] == 3;
+        now_ns = 10 * NS_PER_S;
+        pit_make(&t);
+        pit_write(&t, 0, mode[i], 11932); /* 10 ms */
+        pit_ticks(&t, 9000000);
+        /* due between the pause and the giving: the kernel has it at once, or it was added up */
+        i8254_pause(&t.p);
+        now_ns += 1100000;
+        kvm_pit_from(&t.p, now_ns, &k);
+        assert_int_equal(k.channels[0].count, repeats ? 11932 : 1);
+        /* the kernel had not brought it yet when it stopped: ours comes at once, and then as ever
+         */
+        now_ns += 100000;
+        kvm_pit_to(&t.p, now_ns, &k, &k, false);
+        i8254_resume(&t.p);
+        assert_int_equal(pit_ticks(&t, 100000), 1);
+        assert_int_equal(pit_ticks(&t, 24900000), repeats ? 2 : 0);
+        /* the same, brought */
+        pit_write(&t, 0, mode[i], 11932);
+        pit_ticks(&t, 9000000);
+        pit_trip(&t, repeats ? 10500000 : 2000000, true);
+        assert_int_equal(pit_ticks(&t, 100000), 0);
+        assert_int_equal(pit_ticks(&t, 24900000), repeats ? 2 : 0);
+    }
+}
+
+/* Counts are known from control words, halves of counts, and the same count once more. */
+static void test_pit_programmed(void **state)
+{
+    struct pit t;
+    struct kvm_pit_state2 was, k;
+    now_ns = 10 * NS_PER_S;
+    pit_make(&t);
+    pit_write(&t, 0, 0, 0x1234);
+    i8254_pause(&t.p);
+    kvm_pit_from(&t.p, now_ns, &was);
+    struct kvm_pit_channel_state *c = &k.channels[0];
+    /* a control word alone: no tick will come */
+    k = was;
+    c->mode = 4;
+    kvm_pit_to(&t.p, now_ns, &was, &k, true);
+    assert_true(t.p.s.ch[0].mode == 4 && !t.p.s.ch[0].loaded);
+    kvm_pit_from(&t.p, now_ns, &was);
+    assert_int_equal(was.channels[0].count & COUNT_HOUR, COUNT_HOUR);
+    assert_int_equal(was.channels[0].mode, 4);
+    /* the low half of a count, then both */
+    k = was;
+    c->write_latch = 0x78;
+    c->write_state = 4;
+    kvm_pit_to(&t.p, now_ns, &was, &k, true);
+    assert_true(t.p.s.ch[0].write_high && t.p.s.ch[0].low == 0x78 && !t.p.s.ch[0].loaded);
+    kvm_pit_from(&t.p, now_ns, &was);
+    assert_int_equal(was.channels[0].write_latch, 0x78);
+    k = was;
+    c->write_state = 3;
+    c->count = 0x5678;
+    now_ns += 20 * (NS_PER_S / I8254_HZ);
+    kvm_pit_to(&t.p, now_ns, &was, &k, false);
+    assert_true(t.p.s.ch[0].loaded && t.p.s.ch[0].reload == 0x5678);
+    i8254_resume(&t.p);
+    assert_int_equal(i8254_elapsed(&t.p, 0), 0);
+    /* the count that is left, written by the guest */
+    now_ns += NS_PER_S / 1000;
+    i8254_pause(&t.p);
+    kvm_pit_from(&t.p, now_ns, &was);
+    now_ns += NS_PER_S / 1000;
+    k = was;
+    kvm_pit_to(&t.p, now_ns, &was, &k, false);
+    assert_int_equal(t.p.s.ch[0].reload, 0x5678);
+    c->write_latch = (uint8_t)c->count;
+    kvm_pit_to(&t.p, now_ns, &was, &k, false);
+    assert_int_equal(t.p.s.ch[0].reload, was.channels[0].count);
+    assert_int_equal(i8254_elapsed(&t.p, 0), 0);
+    /* in mode 0 the first half stops the count */
+    pit_write(&t, 0, 0, 0x1234);
+    kvm_pit_from(&t.p, now_ns, &was);
+    k = was;
+    c->write_state = 4;
+    kvm_pit_to(&t.p, now_ns, &was, &k, false);
+    assert_true(!t.p.s.ch[0].loaded && !t.p.s.ch[0].counting);
+}
+
+/* While the HPET stands in for channel 0, that counts on as it did. */
+static void test_pit_off(void **state)
+{
+    struct pit t;
+    struct kvm_pit_state2 was;
+    now_ns = 10 * NS_PER_S;
+    pit_make(&t);
+    pit_write(&t, 0, 2, 11932);
+    now_ns += 4000000;
+    i8254_pause(&t.p);
+    kvm_pit_from(&t.p, now_ns, &was);
+    was.flags |= KVM_PIT_FLAGS_HPET_LEGACY;
+    uint64_t start = t.p.s.ch[0].start;
+    now_ns += 3000000;
+    kvm_pit_to(&t.p, now_ns, &was, &was, true);
+    assert_int_equal(t.p.s.ch[0].start, start);
+}
+
+struct pit_vm {
+    struct pit t;
+    struct i8259 pic;
+    struct irq_chips chips;
+    struct kvm_vm k;
+};
+
+static void no_intr(void *opaque, unsigned n, bool level) {}
+
+static void pit_vm_make(struct pit_vm *m)
+{
+    struct err e;
+    *m = (struct pit_vm){.k = {.dev = kvm_open(&e), .fd = -1}};
+    if (m->k.dev >= 0)
+        m->k.fd = ioctl(m->k.dev, KVM_CREATE_VM, 0);
+    if (m->k.fd < 0 || ioctl(m->k.fd, KVM_CREATE_IRQCHIP, 0) < 0) {
+        if (m->k.dev >= 0)
+            close(m->k.dev);
+        skip();
+    }
+    pit_make(&m->t);
+    i8259_init(&m->pic, NULL, (struct irq){no_intr, NULL, 0});
+    m->chips = (struct irq_chips){.pit = &m->t.p, .pic = &m->pic};
+    m->k.chips = &m->chips;
+    kvm_pit_make(&m->k);
+    assert_true(m->k.pit);
+}
+
+static void pit_vm_free(struct pit_vm *m)
+{
+    close(m->k.fd);
+    close(m->k.dev);
+}
+
+/* Whether the kernel's has ticked since the last time. */
+static bool kernel_ticked(struct pit_vm *m)
+{
+    struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_PIC_MASTER};
+    assert_true(ioctl(m->k.fd, KVM_GET_IRQCHIP, &chip) >= 0);
+    bool was = chip.chip.pic.irr & 1;
+    chip.chip.pic.irr &= 0xfe;
+    assert_true(ioctl(m->k.fd, KVM_SET_IRQCHIP, &chip) >= 0);
+    return was;
 }
 
 /* The kernel keeps what it is given, and says when it began to count. */
 static void test_pit_in_the_kernel(void **state)
 {
-    struct err e;
-    struct pit t;
-    struct kvm_vm k = {.dev = kvm_open(&e), .fd = -1};
-    struct irq_chips chips = {.pit = &t.p};
-    if (k.dev >= 0)
-        k.fd = ioctl(k.dev, KVM_CREATE_VM, 0);
-    if (k.fd < 0 || ioctl(k.fd, KVM_CREATE_IRQCHIP, 0) < 0) {
-        if (k.dev >= 0)
-            close(k.dev);
-        skip();
-    }
+    struct pit_vm m;
     now_ns = NS_PER_S;
-    pit_make(&t);
-    pit_out(&t, 0x61, 3);
-    pit_write(&t, 0, 2, 1193);
-    pit_write(&t, 2, 0, 0xffff);
-    pit_out(&t, 0x40, 0x12); /* half a count */
+    pit_vm_make(&m);
+    pit_out(&m.t, 0x61, 3);
+    pit_write(&m.t, 0, 2, 0xffff);
+    pit_write(&m.t, 2, 0, 0xffff);
+    pit_out(&m.t, 0x40, 0x12); /* half a count */
     now_ns += 10000000;
-    k.chips = &chips;
-    kvm_pit_make(&k);
-    assert_true(k.pit);
-    i8254_pause(&t.p);
-    struct i8254_state want = t.p.s;
+    i8254_pause(&m.t.p);
+    struct i8254_state want = m.t.p.s;
     for (unsigned i = 0; i < 50; i++) {
-        assert_true(kvm_pit_in(&k));
-        kvm_pit_out(&k);
-        i8254_pause(&t.p);
-        want.ch[0].start = t.p.s.ch[0].start; /* a new period */
-        want.deadline = t.p.s.deadline;
-        want.fired = t.p.s.fired;
-        assert_memory_equal(&want, &t.p.s, sizeof want);
+        assert_true(kvm_pit_in(&m.k));
+        kvm_pit_stop(&m.k);
+        kvm_pit_out(&m.k);
+        i8254_pause(&m.t.p);
+        want.ch[0].start = m.t.p.s.ch[0].start; /* a new period */
+        want.deadline = m.t.p.s.deadline;
+        want.fired = m.t.p.s.fired;
+        assert_memory_equal(&want, &m.t.p.s, sizeof want);
     }
-    close(k.fd);
-    close(k.dev);
+    pit_vm_free(&m);
+}
+
+static uint64_t monotonic(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* A one-shot that is there while it runs out, or before or after, ticks once, and not again while
+ * it goes to and fro. */
+static void test_pit_kernel_one_shot(void **state)
+{
+    struct pit_vm m;
+    struct rng r;
+    rng_seed(&r, 5);
+    now_ns = monotonic();
+    pit_vm_make(&m);
+    for (unsigned i = 0; i < 60; i++) {
+        unsigned there = 0, ours = m.t.rises, trips = 0;
+        now_ns = monotonic();
+        pit_write(&m.t, 0, i & 1 ? 4 : 0, 1024); /* 0.86 ms */
+        m.t.level = i & 1;
+        ours = m.t.rises;
+        for (uint64_t end = now_ns + 3000000; now_ns < end; trips++) {
+            i8254_pause(&m.t.p);
+            assert_true(kvm_pit_in(&m.k));
+            usleep(rng_next(&r) % 1200);
+            kvm_pit_stop(&m.k);
+            bool ticked = kernel_ticked(&m);
+            there += ticked;
+            now_ns = monotonic();
+            kvm_pit_out(&m.k);
+            m.t.level |= ticked;
+            i8254_resume(&m.t.p);
+            now_ns = monotonic();
+            clock_run(&m.t.clock);
+        }
+        assert_int_equal(there + (m.t.rises - ours), 1);
+    }
+    pit_vm_free(&m);
+}
+
+/* With the HPET in its place the kernel's does not tick; and does again after that. */
+static void test_pit_kernel_off(void **state)
+{
+    struct pit_vm m;
+    now_ns = monotonic();
+    pit_vm_make(&m);
+    pit_write(&m.t, 0, 2, 1193);
+    for (unsigned i = 0; i < 6; i++) {
+        m.chips.pit_off = i % 3;
+        i8254_pause(&m.t.p);
+        assert_true(kvm_pit_in(&m.k));
+        kernel_ticked(&m); /* what had been added up */
+        usleep(10000);
+        kvm_pit_stop(&m.k);
+        assert_int_equal(kernel_ticked(&m), !m.chips.pit_off);
+        assert_int_equal(m.k.pit_now.flags & KVM_PIT_FLAGS_HPET_LEGACY, m.chips.pit_off);
+        now_ns = monotonic();
+        kvm_pit_out(&m.k);
+        i8254_resume(&m.t.p);
+    }
+    pit_vm_free(&m);
 }
 
 int main(void)
@@ -470,11 +723,17 @@ int main(void)
         cmocka_unit_test(test_ioapic_masked_edge),
         cmocka_unit_test(test_lapic),
         cmocka_unit_test(test_ended_count),
+        cmocka_unit_test(test_expired),
         cmocka_unit_test(test_pit_there_and_back),
         cmocka_unit_test(test_pit_one_shot),
         cmocka_unit_test(test_pit_phase),
         cmocka_unit_test(test_pit_changed),
+        cmocka_unit_test(test_pit_each_tick_once),
+        cmocka_unit_test(test_pit_programmed),
+        cmocka_unit_test(test_pit_off),
         cmocka_unit_test(test_pit_in_the_kernel),
+        cmocka_unit_test(test_pit_kernel_one_shot),
+        cmocka_unit_test(test_pit_kernel_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
