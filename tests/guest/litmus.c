@@ -96,21 +96,6 @@ void ap_main(void)
     }
 }
 
-static void pause(void)
-{
-    __asm__ volatile("pause" : : : "memory");
-}
-
-static bool wait_for(volatile uint32_t *p, uint32_t want)
-{
-    for (unsigned i = 0; i < 20000000; i++) {
-        if (*p >= want)
-            return true;
-        pause();
-    }
-    return false;
-}
-
 static void ipi(unsigned dest, uint32_t low)
 {
     wr(ICRH, dest << 24);

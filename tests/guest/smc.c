@@ -194,9 +194,7 @@ volatile uint32_t cpu2_go, cpu2_done, cpu2_eax, cpu2_code;
 static uint32_t ask(void)
 {
     cpu2_go++;
-    for (unsigned i = 0; i < 2000000 && cpu2_done != cpu2_go; i++)
-        __asm__ volatile("pause");
-    return cpu2_done == cpu2_go ? cpu2_eax : 0xdead;
+    return wait_for(&cpu2_done, cpu2_go) ? cpu2_eax : 0xdead;
 }
 
 static void cross(void)

@@ -23,6 +23,7 @@ import shutil
 import subprocess
 
 import pytest
+from telling import PATIENCE
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -60,7 +61,7 @@ def programs():
     subprocess.run(["make", "-s", "-j2", "-C", HERE, f"OUT={OUT}"], check=True)
 
 
-def run(args, timeout=300):  # a BIOS takes a minute on KVM where the host's kernel emulates its guests
+def run(args, timeout=2 * PATIENCE):  # a BIOS takes a minute on KVM where the host's kernel emulates its guests
     done = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, errors="replace", timeout=timeout, cwd=ROOT)
     return done.returncode, done.stdout.replace("\r", "")
@@ -128,7 +129,7 @@ def test_parallel(program, engine):
     args = [a for more in head(HERE / f"{program}.c")["args"] for a in shlex.split(more)]
     args += ["--engine", engine, "--sched", "parallel", "--append", "parallel"]
     for left in reversed(range(5)):  # a busy host may give both threads the same processor all the while
-        status, text = run([ISHI, *args, OUT / f"{program}.elf"], 600)
+        status, text = run([ISHI, *args, OUT / f"{program}.elf"])
         if program != "litmus" or re.search(r"^ok \d+ SB: store buffering is seen$", text, re.M):
             break
         judge(text, r"SB: store buffering is seen" if left else r"^$")

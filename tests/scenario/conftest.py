@@ -4,10 +4,14 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pexpect
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from telling import PATIENCE, pytest_runtest_makereport, spawn  # noqa: E402, F401
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 ISHI = ROOT / "build" / "ishi"
@@ -20,9 +24,9 @@ def pytest_configure(config):
 class Machine:
     """A running ishi on a pseudo-terminal."""
 
-    def __init__(self, *args, timeout=60):
-        self.child = pexpect.spawn(str(ISHI), [str(a) for a in args], timeout=timeout, encoding="utf-8", codec_errors="replace", cwd=ROOT,
-                                   dimensions=(50, 132))
+    def __init__(self, *args, timeout=PATIENCE):
+        self.child = spawn(str(ISHI), [str(a) for a in args], timeout=timeout, encoding="utf-8", codec_errors="replace", cwd=ROOT,
+                           dimensions=(50, 132))
 
     def expect(self, pattern, timeout=-1):
         self.child.expect(pattern, timeout=timeout)
@@ -40,13 +44,13 @@ class Machine:
         self.expect(prompt, timeout)
         return self.child.before.replace("\r", "").partition("\n")[2]
 
-    def status(self, timeout=60):
+    def status(self, timeout=PATIENCE):
         """Waits for the end and returns the exit status."""
         self.child.expect(pexpect.EOF, timeout=timeout)
         self.child.close()
         return self.child.exitstatus
 
-    def see(self, text, timeout=60):
+    def see(self, text, timeout=PATIENCE):
         """Waits until the terminal's screen, as a person sees it, shows the text."""
         import pyte
         if not hasattr(self, "screen"):
@@ -86,7 +90,7 @@ def ishi():
 @pytest.fixture
 def piped():
     """Runs ishi to its end with text as its input."""
-    def run(*args, text="", timeout=120):
+    def run(*args, text="", timeout=PATIENCE):
         return subprocess.run([str(ISHI), *map(str, args)], input=text, text=True, errors="replace",
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, cwd=ROOT)
 

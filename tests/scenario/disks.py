@@ -28,7 +28,7 @@ def grub_menu_disk(folder, program):
     shutil.copy(program, tree / "kernel.elf")
     (tree / "module.txt").write_text("the module\r\n")
     (tree / "grub" / "grub.cfg").write_text("""
-set timeout=60
+set timeout=-1
 serial --unit=0 --speed=115200
 terminal_input console serial
 terminal_output console serial

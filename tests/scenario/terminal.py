@@ -3,6 +3,7 @@ import re
 import time
 
 import pexpect
+from telling import PATIENCE
 
 TOKEN = re.compile(r"\033\[([?0-9;]*)([A-Za-z])|\033?[^\033]", re.S)
 UNFINISHED = re.compile(r"\033(\[[?0-9;]*)?$")
@@ -58,7 +59,7 @@ class Screen:
             except pexpect.EOF:
                 raise AssertionError(f"ishi ended without {pattern!r} on the screen:\n{self.text}") from None
 
-    def expect(self, pattern, timeout=60):
+    def expect(self, pattern, timeout=PATIENCE):
         found = self.shows(pattern, timeout)
         assert found, f"no {pattern!r} within {timeout} s on the screen:\n{self.text}"
         return found

@@ -5,7 +5,7 @@ import socket
 import subprocess
 
 import pytest
-from conftest import Machine, need
+from conftest import PATIENCE, Machine, need
 from test_screen import picture
 
 PROMPT = r"\(ishi\) $"
@@ -185,7 +185,7 @@ def test_serial_to_a_file_that_cannot_be(piped, sector):
 
 def test_serial_on_a_pty(ishi, sector):
     m = ishi(*NO_FIRMWARE, "--serial", "pty", sector(ECHO))
-    name = m.expect(r"serial line on (/dev/pts/\d+)")[1]
+    name = m.expect(r"serial line on (/dev/pts/\d+)\s")[1]
     fd = os.open(name, os.O_RDWR | os.O_NOCTTY)
     try:
         talk(lambda: os.read(fd, 100), lambda data: os.write(fd, data))
@@ -216,7 +216,7 @@ def test_serial_on_a_socket(ishi, sector, tmp_path, kind, server):
             m = ishi(*NO_FIRMWARE, "--serial", where, sector(ECHO))
             line = listener.accept()[0]
         with line:
-            line.settimeout(20)
+            line.settimeout(PATIENCE)
             talk(lambda: line.recv(100), line.sendall)
         assert m.status() == ECHO_STATUS
 
@@ -386,7 +386,7 @@ def linux(default_guest):
     """One Linux at its shell with the monitor's prompt open, for all that look at it."""
     m = Machine("--mem", "128M", default_guest / "vmlinuz", "--initrd", default_guest / "initrd.gz", "--append",
                 "console=ttyS0 quiet")
-    m.expect(r"ishi:\S+# ", 300)
+    m.expect(r"ishi:\S+# ")
     m.send("\x01c")
     m.expect(PROMPT)
     yield m

@@ -2,10 +2,10 @@
 import pathlib
 import re
 import subprocess
-import time
 
 import pytest
 from conftest import need
+from test_gdb import wait_for
 
 FAULTS = pathlib.Path(__file__).parent / "faults.S"
 
@@ -158,10 +158,7 @@ def test_a_stub_agrees(piped, disk, tmp_path, ishi):
     """ishi's own gdb stub as the other machine, hidden parts of segment registers included."""
     socket = tmp_path / "stub"
     other = ishi("--clock", "virtual", "--gdb", f"unix:{socket}", "-S", "--firmware", "none", "--ide", f"{disk},snapshot", "--serial", "null")
-    for _ in range(100):
-        if socket.exists():
-            break
-        time.sleep(0.1)
+    wait_for(socket)
     status, text = compare(piped, "--with", f"unix:{socket}", "--firmware", "none", "--steps", "2k", disk)
     other.child.close(force=True)
     assert status == 0, text

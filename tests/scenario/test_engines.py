@@ -7,10 +7,11 @@ import resource
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 
 import pytest
-from conftest import ISHI, ROOT, kernel
+from conftest import ISHI, PATIENCE, ROOT, kernel
 
 PROMPT = r"\(ishi\) $"
 SHELL = r"ishi:[^\n]*[#] "
@@ -245,7 +246,7 @@ def test_trace(guest, tmp_path):
         log = tmp_path / name
         child = subprocess.Popen([ISHI, "--engine", name, "--mem", "64M", "--log", f"insn:{log}", guest],
                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.time() + 30
+        end = time.time() + PATIENCE
         while time.time() < end and (not log.exists() or log.stat().st_size < 200000):
             time.sleep(0.05)
         child.kill()
@@ -275,7 +276,7 @@ def test_trace_in_the_monitor(ishi, guest):
 @needs_kvm
 def test_exits_in_the_log(guest):
     done = subprocess.run([ISHI, "--engine", "kvm", "--mem", "64M", "--log", "kvm,exit", guest], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
     assert done.returncode == 11
     assert re.search(r"^exit: cpu0: OUT to port 20 of 11, 1 bytes, 1 times$", done.stdout, re.M)
     assert re.search(r"^kvm:   port +3f8 +\d+$", done.stdout, re.M)
@@ -287,7 +288,7 @@ def test_exits_in_the_log(guest):
 def test_irqchip(guest, irqchip):
     """With the kernel's interrupt controllers no access to them leaves the kernel; the guest sees no difference."""
     done = subprocess.run([ISHI, "--engine", "kvm", "--irqchip", irqchip, "--mem", "64M", "--log", "kvm", guest],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
     assert done.returncode == 11 and "nothing was disturbed" in done.stdout, done.stdout
     assert ("interrupt controllers: the kernel's" in done.stdout) == (irqchip == "kernel")
     assert (re.search(r"port +(20|21|40|43|a0|a1) |page +fee00000", done.stdout) is None) == (irqchip == "kernel"), done.stdout
@@ -296,13 +297,13 @@ def test_irqchip(guest, irqchip):
 @needs_kvm
 def test_irqchip_wants_threads(guest):
     done = subprocess.run([ISHI, "--engine", "kvm", "--irqchip", "kernel", "--sched", "turns", "--mem", "64M", guest],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
     assert done.returncode == 2 and "need --sched parallel" in done.stdout
 
 
 def test_kvm_and_virtual_clock(guest):
     done = subprocess.run([ISHI, "--engine", "kvm", "--clock", "virtual", guest], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
     assert done.returncode == 2
     assert "--clock virtual counts instructions, which engine kvm can't" in done.stdout
 
@@ -322,28 +323,26 @@ def test_without_permission(guest):
     """An ordinary user who may not open /dev/kvm is told what to do, and auto still runs the guest."""
     if os.geteuid() != 0 or os.stat("/dev/kvm").st_mode & 0o006:
         pytest.skip("needs root to become another user, and a /dev/kvm that not everyone may open")
-    shutil.copy(ISHI, "/tmp/ishi-nobody")
-    shutil.copy(guest, "/tmp/ishi-nobody.elf")
-    try:
+    with tempfile.TemporaryDirectory(prefix="ishi-") as folder:  # pytest's own is closed to others
+        os.chmod(folder, 0o755)
+        program, kernel = shutil.copy(ISHI, folder), shutil.copy(guest, folder)
+
         def as_nobody(*args):
-            return subprocess.run(["/tmp/ishi-nobody", *args, "/tmp/ishi-nobody.elf"], user=65534, group=65534,
+            return subprocess.run([program, *args, kernel], user=65534, group=65534,
                                   extra_groups=[], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, text=True, timeout=60)
+                                  stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
         refused = as_nobody("--engine", "kvm")
         mends = "usermod -aG kvm" if os.stat("/dev/kvm").st_mode & 0o060 == 0o060 else "chmod a+rw /dev/kvm"
         assert refused.returncode == 2 and mends in refused.stdout
         fallen_back = as_nobody()
         assert fallen_back.returncode == 11 and "nothing was disturbed" in fallen_back.stdout
-    finally:
-        os.remove("/tmp/ishi-nobody")
-        os.remove("/tmp/ishi-nobody.elf")
 
 
 def test_no_memory_for_generated_code(guest):
     """Where addresses are few, generated code has no place: auto runs the interpreter, jit says why not."""
     def limited(*args):
         return subprocess.run([ISHI, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, timeout=60,
+                              text=True, timeout=PATIENCE,
                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20)))
     assert not re.search(r"takes jit", limited("probe").stdout)
     refused = limited("--engine", "jit", "--mem", "16M", guest)
@@ -354,7 +353,7 @@ def test_names_for_perf(default_guest):
     args = [ISHI, "--engine", "jit", "--perf", "--stop-after", "20000000",
             default_guest / "vmlinuz"]
     p = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    out = p.communicate(timeout=60)[0]
+    out = p.communicate(timeout=PATIENCE)[0]
     if "x86-64 hosts only" in out:
         pytest.skip("no JIT on this host")
     path = pathlib.Path(f"/tmp/perf-{p.pid}.map")

@@ -5,7 +5,7 @@ import resource
 import subprocess
 
 import pytest
-from conftest import ISHI, ROOT, need
+from conftest import ISHI, PATIENCE, ROOT, need
 
 CASES = [
     (["--mem", "0", "x"], "--mem 0: at least 1M"),
@@ -63,7 +63,7 @@ def test_drives_that_do_not_boot(piped, tmp_path, more):
     a, b = tmp_path / "a.img", tmp_path / "b.img"
     a.write_bytes(bytes(1 << 20))
     b.write_bytes(b"data" * 1024)
-    done = piped("--ide", a, "--ide", b, *more, timeout=20)
+    done = piped("--ide", a, "--ide", b, *more)
     assert "a.img" in done.stderr and "no drive boots" in done.stderr or more
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert done.returncode == 2
@@ -74,7 +74,7 @@ def test_second_drive_boots(piped, tmp_path):
     a, b = tmp_path / "a.img", tmp_path / "b.img"
     a.write_bytes(bytes(1 << 20))
     b.write_bytes(b"\xf4" + bytes(509) + b"\x55\xaa")
-    done = piped("--ide", a, "--ide", b, "--clock", "virtual", "--stop-after", "1000000", timeout=20)
+    done = piped("--ide", a, "--ide", b, "--clock", "virtual", "--stop-after", "1000000")
     assert done.returncode == 0, done.stderr
 
 
@@ -85,7 +85,7 @@ def test_what_a_guest_writes(piped, tmp_path, option, mode):
     boot = bytes.fromhex("b80103 b90200 ba8000 bb007c cd13 88e0 ba0105 ee f4").ljust(510, b"\0") + b"\x55\xaa"
     disk = tmp_path / "disk.img"
     disk.write_bytes(boot + bytes(4 << 20))
-    done = piped("--mem", "16M", *option, f"{disk}{mode}", timeout=60)
+    done = piped("--mem", "16M", *option, f"{disk}{mode}")
     assert (done.returncode == 1) == (mode != ",readonly"), done.stderr
     assert (disk.read_bytes()[512:1024] == boot) == (mode == "")
 
@@ -110,7 +110,7 @@ def test_truncated_kernel(piped, default_guest, tmp_path):
     image = tmp_path / "vmlinuz"
     for data in truncated_kernels(default_guest):
         image.write_bytes(data)
-        done = piped(image, timeout=20)
+        done = piped(image)
         assert re.search("truncated|no bzImage", done.stderr), (len(data), done.stderr)
         assert len(done.stderr.strip().splitlines()) == 1 and done.returncode == 2
 
@@ -120,7 +120,7 @@ def test_initrd_larger_than_memory(piped, default_guest, tmp_path, mem, want):
     initrd = tmp_path / "initrd"
     with open(initrd, "wb") as f:
         f.truncate(100 << 20)
-    done = piped(default_guest / "vmlinuz", "--initrd", initrd, "--mem", mem, timeout=20)
+    done = piped(default_guest / "vmlinuz", "--initrd", initrd, "--mem", mem)
     assert want in done.stderr and "--mem" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and done.returncode == 2
 
@@ -164,7 +164,7 @@ def test_full_host_disk(tmp_path):
     ends = []
     for limit in (1 << 20, resource.RLIM_INFINITY):
         done = subprocess.run([str(ISHI), "--mem", "16M", "--ide", disk, floppy], stdin=subprocess.DEVNULL, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE,
                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
         ends.append((done.returncode, done.stderr))
     assert ends[1] == (1, ""), ends

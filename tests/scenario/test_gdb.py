@@ -8,9 +8,20 @@ import subprocess
 import time
 
 import pytest
-from conftest import ISHI, ROOT, need
+from conftest import ISHI, PATIENCE, ROOT, need
 
 HERE = ROOT / "tests" / "scenario"
+
+
+def wait_for(path):
+    """Until somebody listens at a socket: its name is there before."""
+    def listens():
+        with open("/proc/net/unix") as f:
+            return any(line.split()[3] == "00010000" and line.endswith(f" {path}\n") for line in f)
+    end = time.time() + PATIENCE
+    while not listens():
+        assert time.time() < end, f"nobody listens at {path}"
+        time.sleep(0.02)
 
 
 class Client:
@@ -18,16 +29,9 @@ class Client:
 
     def __init__(self, path, features="swbreak+;hwbreak+", ack=False):
         self.s = socket.socket(socket.AF_UNIX)
-        end = time.time() + 20
-        while True:
-            try:
-                self.s.connect(str(path))
-                break
-            except OSError:
-                if time.time() > end:
-                    raise
-                time.sleep(0.05)
-        self.s.settimeout(30)
+        wait_for(path)
+        self.s.connect(str(path))
+        self.s.settimeout(PATIENCE)
         self.data = b""
         self.ack = True
         if features:
@@ -67,6 +71,20 @@ class Client:
         """Goes on and returns the stop reply; what it printed before goes to .printed."""
         self.put(body)
         return self.stop()
+
+    def interrupt(self):
+        self.raw(b"\x03")
+        return self.stop()
+
+    def halted(self, idle):
+        """Goes on until it is in the HLT at `idle`, where nothing happens."""
+        self.put("c")
+        while True:
+            reply = self.interrupt()
+            if self.reg("rip") == idle + 1:
+                return reply
+            self.put("c")
+            time.sleep(0.01)
 
     def stop(self):
         self.printed = ""
@@ -257,11 +275,7 @@ def test_interrupt_detach_attach_kill(debug, modes):
     p = debug(modes.img, stopped=False)
     c = p.client()
     assert c.ask("Z1,7c00,1") == "OK"
-    c.put("c")
-    time.sleep(0.3)
-    c.raw(b"\x03")
-    assert c.stop() == "T02thread:01;"  # in HLT, where nothing happens
-    assert modes.at["idle"] < c.reg("rip") <= modes.at["idle"] + 1
+    assert c.halted(modes.at["idle"]) == "T02thread:01;"
     assert "CPU 0" in c.monitor("info registers")
     assert c.ask("qThreadExtraInfo,1") == "CPU#0 [halted]".encode().hex()
     c.put("c")
@@ -273,25 +287,26 @@ def test_interrupt_detach_attach_kill(debug, modes):
     c = p.client(ack=True)
     assert c.reg("rip") > modes.at["idle"]
     c.raw(b"$m7c00,1#00")  # a wrong sum
-    c.raw(b"")
-    time.sleep(0.2)
-    assert b"-" in c.s.recv(10)
+    answer = b""
+    while b"-" not in answer:
+        answer += c.s.recv(10)
+    assert answer.strip(b"+") == b"-"
     c.s.close()  # without a word
     c = p.client()
     c.put("k")
-    assert p.wait(timeout=20) == 0
+    assert p.wait(timeout=PATIENCE) == 0
 
 
 def test_ends(debug, tmp_path):
     p = debug(sector(tmp_path, b"\xba\x01\x05\xb0\x03\xee"))  # isa-debug-exit
     assert p.client().go() == "W07"
-    assert p.wait(timeout=20) == 7
+    assert p.wait(timeout=PATIENCE) == 7
     p = debug(sector(tmp_path, b"\xb0\xfe\xe6\x64\xf4"), "--no-reboot")
     assert p.client().go() == "W08"
-    assert p.wait(timeout=20) == 8
+    assert p.wait(timeout=PATIENCE) == 8
     p = debug(sector(tmp_path, b"\xf4"))
     assert p.client().ask("vKill;1") == "OK"
-    assert p.wait(timeout=20) == 0
+    assert p.wait(timeout=PATIENCE) == 0
 
 
 def test_ends_by_a_triple_fault(debug, tmp_path):
@@ -303,7 +318,7 @@ def test_ends_by_a_triple_fault(debug, tmp_path):
     assert "IDT's limit" in c.printed
     assert c.reg("rip") == 0x7c06
     assert c.go() == "W04"
-    assert p.wait(timeout=20) == 4
+    assert p.wait(timeout=PATIENCE) == 4
 
 
 def test_kvm_runs_to_breakpoints(debug, tmp_path):
@@ -340,8 +355,7 @@ def test_threads(debug, tmp_path):
     assert c.go("vCont;s:1;c") == "T05thread:01;" and c.reg("rip") == 0x7c01
     c.put("vCont;s:2")  # it waits for its start-up, so nothing happens
     time.sleep(0.2)
-    c.raw(b"\x03")
-    assert c.stop().startswith("T02")
+    assert c.interrupt().startswith("T02")
     assert c.ask("Hg1") == "OK" and c.reg("rip") == 0x7c01
     assert c.ask("vCont;s:9") == "E22"
 
@@ -423,7 +437,7 @@ def run_virtual(modes, *more, client=None, path=None):
                           *map(str, more)], stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
     if client:
         client(Client(path))
-    return p.communicate(timeout=60)[1]
+    return p.communicate(timeout=PATIENCE)[1]
 
 
 def test_looking_changes_nothing(modes, tmp_path):
@@ -459,7 +473,8 @@ def test_monitor(ishi, modes):
                        ("step 2", "mov es, ax"), ("x/2i $rip", "mov es, ax[^$]*mov ss, ax"), ("delete", ""),
                        (f"watch {at['counter']:#x}", ""), ("break", f"watch {at['counter']:#x} 4 w"), ("cont", "access to"),
                        (f"x/1xw {at['counter']:#x}", "0x00000001"), ("delete 0x1", "nothing stops at 0x1"), ("x/q 0", "x/NFU"),
-                       ("delete", ""), ("cont", ""), ("stop", "jmp|hlt")]:
+                       ("delete", ""), (f"break {at['idle']:#x}", ""), ("cont", "breakpoint at"), ("delete", ""), ("cont", ""),
+                       ("stop", "jmp|hlt")]:
         m.line(line)
         m.expect(re.escape(line))
         m.expect(want)
@@ -469,20 +484,15 @@ def test_monitor(ishi, modes):
 
 # gdb itself.
 
-def gdb(*commands, timeout=60):
+def gdb(*commands):
     need("gdb")
-    args = ["gdb", "-q", "-nx", "-batch", "-ex", "set pagination off", "-ex", "set confirm off"]
+    args = ["gdb", "-q", "-nx", "-batch", "-ex", "set pagination off", "-ex", "set confirm off",
+            "-ex", f"set remotetimeout {PATIENCE}"]
     for c in commands:
         args += ["-ex", c]
-    done = subprocess.run(args, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=timeout,
+    done = subprocess.run(args, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=PATIENCE,
                           preexec_fn=lambda: __import__("resource").setrlimit(4, (0, 0)))
     return done.stdout
-
-
-def wait_for(path):
-    end = time.time() + 20
-    while not path.exists() and time.time() < end:
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("program", [True, False], ids=["program", "bare"])
@@ -516,8 +526,10 @@ def test_gdb_with_a_32_bit_program(debug, modes, tmp_path, model):
 
 def test_gdb_in_long_mode_without_a_program(debug, modes):
     p = debug(modes.img, stopped=False)
-    wait_for(p.path)
-    time.sleep(0.5)
+    c = p.client()
+    c.halted(modes.at["idle"])
+    c.ask("D")
+    c.s.close()
     out = gdb(f"target remote {p.path}", "x/i $pc", "p/x $rbx", "info threads", "p $mxcsr", "p $ymm9", "detach")
     for want in ["jmp ", "$1 = 0x1122334455667788", "CPU#0 [halted]", "IM DM"]:
         assert want in out, out
@@ -528,7 +540,9 @@ def test_gdb_with_a_32_bit_program_in_long_mode(debug, modes, tmp_path):
     elf = tmp_path / "modes32.elf"
     subprocess.run(["objcopy", "-O", "elf32-i386", modes.elf, elf], check=True)
     p = debug(modes.img, stopped=False)
-    wait_for(p.path)
-    time.sleep(0.5)
+    c = p.client()
+    c.halted(modes.at["idle"])
+    c.ask("D")
+    c.s.close()
     out = gdb(f"file {elf}", f"target remote {p.path}", "p/x $rbx", "detach")
     assert "$1 = 0x1122334455667788" in out and "too long" not in out, out

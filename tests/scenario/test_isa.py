@@ -5,13 +5,14 @@ import subprocess
 import time
 
 import pytest
+from conftest import PATIENCE
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ISHI = os.environ.get("ISHI", str(ROOT / "build/ishi"))
 
 
 def ask(*args, status=0, **more):
-    done = subprocess.run([ISHI, *map(str, args)], capture_output=True, text=True, timeout=60, **more)
+    done = subprocess.run([ISHI, *map(str, args)], capture_output=True, text=True, timeout=PATIENCE, **more)
     assert done.returncode == status, done.stderr
     return done.stdout + done.stderr
 

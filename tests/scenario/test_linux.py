@@ -5,16 +5,15 @@ import re
 import subprocess
 
 import pytest
-from conftest import ROOT, kernel
+from conftest import PATIENCE, ROOT, kernel
 from terminal import Screen
 
 PROMPT = r"ishi:[^\n]*[#] "
 COMMAND_LINE = "console=ttyS0 quiet"
-SLOW = 600  # seconds that a busy host may take to a shell
 
 
 def to_shell(m):
-    m.expect("Welcome to ishi", SLOW)
+    m.expect("Welcome to ishi")
     m.expect(PROMPT)
 
 
@@ -27,13 +26,13 @@ def check_shell(m, cpus):
 
 def power_off(m):
     m.line("poweroff")
-    assert m.status(SLOW) == 0
+    assert m.status() == 0
 
 
 @pytest.mark.parametrize("cpus", [1, 4])
 @pytest.mark.parametrize("name", ["cloud-amd64", *(pytest.param(n, marks=pytest.mark.long) for n in ("amd64", "686", "686-pae"))])
 def test_kernel(ishi, name, cpus):
-    m = ishi(*kernel(name, COMMAND_LINE), "--cpus", cpus, timeout=SLOW)
+    m = ishi(*kernel(name, COMMAND_LINE), "--cpus", cpus)
     to_shell(m)
     check_shell(m, cpus)
     m.line("reboot")
@@ -62,7 +61,7 @@ def state(done):
 def test_same_state_in_each_run(piped):
     """On the virtual clock, a boot is a pure function of its images."""
     args = deterministic("cloud-amd64", "700000000", "--cpus", "2")
-    assert state(piped(*args, timeout=SLOW)) == state(piped(*args, timeout=SLOW))
+    assert state(piped(*args)) == state(piped(*args))
 
 
 def test_the_hash_sees_a_difference(piped):
@@ -77,10 +76,10 @@ def test_installer_asks_its_first_question(ishi, name, console):
     question = "(?i)(low memory mode|select a language|choose language)"
     if console == "serial":
         m = ishi(*kernel(name, "console=ttyS0"), "--mem", "1G")
-        m.expect(question, 3 * SLOW)
+        m.expect(question, 3 * PATIENCE)
     else:  # nomodeset: else the kernel's driver of this VGA would take the screen to a graphics mode
         m = ishi(*kernel(name, "vga=normal fb=false nomodeset"), "--mem", "1G", "--display", "term")
-        Screen(m).expect(question, 3 * SLOW)
+        Screen(m).expect(question, 3 * PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +100,7 @@ def test_small_linux(ishi, small, engine, drive, root):
         pytest.skip("/dev/kvm can't be opened here")
     prompt = r"small:[^\n]*# "
     m = ishi("--engine", engine, "--cpus", 2, "--mem", "128M", drive, f"{small}/root.img,snapshot", small / "vmlinuz",
-             "--append", f"console=ttyS0 root=/dev/{root} rw", timeout=SLOW)
+             "--append", f"console=ttyS0 root=/dev/{root} rw")
     m.expect(r"Linux 6\.[0-9.]+-ishi on 2 CPU\(s\)")
     m.expect(prompt)
     said = m.run("dd if=/dev/urandom of=/root/a bs=64k count=8 2>/dev/null; md5sum </root/a; mount -o remount,ro /; "
@@ -110,4 +109,4 @@ def test_small_linux(ishi, small, engine, drive, root):
     assert len(sums) == 2 and sums[0] == sums[1], said
     assert not re.search(r"(?i)BUG:|\boops\b|call trace|lost interrupt|exception Emask", m.run("dmesg", prompt))
     m.line("poweroff -f")
-    assert m.status(SLOW) == 0
+    assert m.status() == 0

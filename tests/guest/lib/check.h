@@ -194,6 +194,24 @@ static inline uint32_t get32(const void *at)
     return *(const volatile uint32_t *)at;
 }
 
+static inline void pause(void)
+{
+    __asm__ volatile("pause" : : : "memory");
+}
+
+/* So many pauses are minutes: a busy host may run this CPU, and another not, for seconds. */
+#define PATIENCE 2000000000u
+
+static inline bool wait_for(const volatile uint32_t *p, uint32_t want)
+{
+    for (unsigned i = 0; i < PATIENCE; i++) {
+        if (*p >= want)
+            return true;
+        pause();
+    }
+    return false;
+}
+
 static inline uint32_t addr(const volatile void *p)
 {
     return (uint32_t)(word)p;
