@@ -5,6 +5,7 @@ A step is a function that returns a list of Result. What a step can't run here i
 "skip", with the reason; it never counts as passed."""
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FUZZ_SECONDS = 8
+SHORT_LINES = 10  # of a failure's reason at the end
 
 
 @dataclasses.dataclass
@@ -37,6 +39,16 @@ def one(name, args, **more):
     return Result(name, "pass" if done.returncode == 0 else "fail", done.stdout[-6000:])
 
 
+def in_short(result, lines):
+    """The reason of a failure in a few lines: as the test tells it (tests/telling.py), else the end of the output."""
+    _, told, short = result.text.rpartition("- in short -")
+    if told:
+        return short.splitlines()[1:lines + 1]
+    said = [line for line in result.text.splitlines() if line.strip()]
+    errors = [line for line in said if re.search(r"\berror:|^\[ +(ERROR|LINE) +\]|^ERROR:|^SUMMARY:", line)]
+    return errors[:lines] or said[-lines:]
+
+
 def form(_):
     """Layout, direction of includes, headers that stand alone, the docs' freshness."""
     return [one("form: clang-format", ["scripts/check-format"]), one("form: layers", ["scripts/check-layers"]),
@@ -55,6 +67,12 @@ def build_in(folder, name, *setup, env=None):
     return one(name, ["ninja", "-C", folder], env=whole)
 
 
+def reason_of_skip(text, part):
+    """What a cmocka test printed between its start and its skip."""
+    said = re.search(rf"^\[ RUN +\] {part}\n(.*?)^\[ +SKIPPED \]", text, re.M | re.S)
+    return " ".join(said[1].split()) if said and said[1].strip() else "skipped"
+
+
 def meson_tests(folder, *suites):
     """Runs meson's tests and reads its log, a JSON object a line. Exit 77 is a skip."""
     args = ["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--timeout-multiplier", "5"]
@@ -68,12 +86,32 @@ def meson_tests(folder, *suites):
         text = (t.get("stdout") or "") + (t.get("stderr") or "")
         if status == "skip":
             text = text.strip().splitlines()[-1] if text.strip() else "skipped"
-        results.append(Result(f"{folder}: {t['name'].split(' / ')[-1]}", status, text[-4000:]))
+        name = f"{folder}: {t['name'].split(' / ')[-1]}"
+        results.append(Result(name, status, text[-4000:]))
+        # cmocka's list at its end has them once more
+        skipped = re.findall(r"^\[ +SKIPPED \] (\w+)$", text, re.M)
+        results += [Result(f"{name}: {part}", "skip", reason_of_skip(text, part)) for part in dict.fromkeys(skipped)]
     return results or [Result(f"{folder}: tests", "fail", "no test was run")]
 
 
+@functools.lru_cache(maxsize=None)
+def build_gcc():
+    """The build that most steps use."""
+    return build_in("build", "build: gcc", "-Dwerror=true", "-Dtests=true", env={"CC": "gcc"})
+
+
+def needs_build(step):
+    """The step runs what that build made, and says so if there is none."""
+    @functools.wraps(step)
+    def run(options):
+        built = build_gcc()
+        return step(options) if built.status == "pass" else [dataclasses.replace(built, name=f"{step.__name__}: {built.name}")]
+    return run
+
+
 def gcc(_):
-    return [build_in("build", "build: gcc", "-Dwerror=true", "-Dtests=true", env={"CC": "gcc"})] + meson_tests("build")
+    built = build_gcc()
+    return [built] + (meson_tests("build") if built.status == "pass" else [])
 
 
 def clang(_):
@@ -99,13 +137,14 @@ def fuzz(options):
         exe = ROOT / "build-fuzz/fuzz" / target.stem
         work = ROOT / "build-fuzz/corpus" / target.stem
         work.mkdir(parents=True, exist_ok=True)
-        done = call([exe, f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-max_len=4096",
+        done = call([exe, f"-max_total_time={seconds}", "-timeout=120", "-rss_limit_mb=2048", "-max_len=4096",
                      f"-artifact_prefix={work}/", work])
         ok = done.returncode == 0 and "Done" in done.stdout
         results.append(Result(f"fuzz: {target.stem}", "pass" if ok else "fail", done.stdout[-4000:]))
     return results
 
 
+@needs_build
 def wasm(_):
     return [one("wasm: a guest in Node", ["scripts/check-wasm"])]
 
@@ -125,7 +164,7 @@ def pytest(folder, *more):
         bad = case.find("failure") if case.find("failure") is not None else case.find("error")
         skip = case.find("skipped")
         if bad is not None:
-            results.append(Result(name, "fail", (bad.text or "")[-4000:]))
+            results.append(Result(name, "fail", (bad.text or "")[-12000:]))
         elif skip is not None:
             results.append(Result(name, "skip", skip.get("message") or ""))
         else:
@@ -133,10 +172,12 @@ def pytest(folder, *more):
     return results or [Result(folder, "fail", "no test was run")]
 
 
+@needs_build
 def guest(options):
     return pytest("tests/guest")
 
 
+@needs_build
 def scenario(options):
     return pytest("tests/scenario", *([] if options.long else ["-m", "not long"]))
 
@@ -167,9 +208,11 @@ def main():
     for r in results:
         if r.status == "skip":
             print(f"skipped {r.name}: {r.text}")
-    for r in results:
-        if r.status == "fail":
-            print(f"FAILED {r.name}")
+    bad = [r for r in results if r.status == "fail"]
+    for r in bad:
+        print(f"FAILED {r.name}")
+        for line in in_short(r, max(2, SHORT_LINES // len(bad))):
+            print(f"    {line[:200]}")
     passed, failed, skipped = (sum(r.status == s for r in results) for s in ("pass", "fail", "skip"))
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed or not passed else 0
