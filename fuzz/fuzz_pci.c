@@ -7,35 +7,13 @@
 #include "dev/ide.h"
 #include "dev/piix3.h"
 #include "dev/vga.h"
+#include "fuzz/disk.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-#define RAM   (2u << 20)
-#define BYTES (64u << 10) /* of a disk */
-
-static uint8_t disk[BYTES];
-
-static bool disk_read(void *opaque, uint64_t offset, void *buf, uint64_t len, struct err *e)
-{
-    assert(offset <= BYTES && len <= BYTES - offset);
-    memcpy(buf, disk + offset, len);
-    return offset < BYTES / 2 || err_set(e, ERR_IO, "broken");
-}
-
-static bool disk_write(void *opaque, uint64_t offset, const void *buf, uint64_t len, struct err *e)
-{
-    assert(offset <= BYTES && len <= BYTES - offset);
-    memcpy(disk + offset, buf, len);
-    return offset < BYTES / 2 || err_set(e, ERR_NO_SPACE, "full");
-}
-
-static bool disk_flush(void *opaque, struct err *e)
-{
-    return true;
-}
+#define RAM (2u << 20)
 
 struct board {
     struct bus bus;
@@ -54,8 +32,6 @@ static uint64_t get_now(void *opaque)
 {
     return ((struct board *)opaque)->now;
 }
-
-static const struct blockdev_ops disk_ops = {disk_read, disk_write, disk_flush, NULL};
 
 static void build(struct board *b, uint8_t *ram, uint8_t *rom, struct blockdev dev[2])
 {
@@ -166,8 +142,8 @@ static void step(struct board *b, const uint8_t *d)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static uint8_t *ram, *rom;
-    struct blockdev dev[2] = {{&disk_ops, NULL, BYTES, false, "disk"},
-                              {&disk_ops, NULL, BYTES - 700, true, "cd"}};
+    struct blockdev dev[2] = {{&disk_ops, NULL, DISK_BYTES, false, "disk"},
+                              {&disk_ops, NULL, DISK_BYTES - 700, true, "cd"}};
     struct board *b = xcalloc(1, sizeof *b);
     if (!ram) {
         ram = aligned_alloc(PAGE_SIZE, RAM);

@@ -4,15 +4,14 @@
  *
  * Eight bytes of input are one step. The driver begins as a good one, with a queue that works: an
  * input of nothing but pokes and bells reaches requests. */
+#include "fuzz/disk.h"
 #include "virtio/blk.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 #define RAM   (64u << 10)
-#define BYTES (64u << 10) /* of the disk */
 #define BAR   0xe0000000u
 #define MSIX  0xe0010000u
 #define DEVFN PCI_DEVFN(3, 0)
@@ -23,29 +22,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 #define AVAIL 0x100
 #define USED  0x180
 #define SIZE  8
-
-static uint8_t disk[BYTES];
-
-static bool disk_read(void *opaque, uint64_t offset, void *buf, uint64_t len, struct err *e)
-{
-    assert(offset <= BYTES && len <= BYTES - offset);
-    memcpy(buf, disk + offset, len);
-    return offset < BYTES / 2 || err_set(e, ERR_IO, "broken");
-}
-
-static bool disk_write(void *opaque, uint64_t offset, const void *buf, uint64_t len, struct err *e)
-{
-    assert(offset <= BYTES && len <= BYTES - offset);
-    memcpy(disk + offset, buf, len);
-    return offset < BYTES / 2 || err_set(e, ERR_NO_SPACE, "full");
-}
-
-static bool disk_flush(void *opaque, struct err *e)
-{
-    return true;
-}
-
-static const struct blockdev_ops disk_ops = {disk_read, disk_write, disk_flush, NULL};
 
 struct board {
     struct bus bus;
@@ -212,7 +188,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     static uint8_t *ram;
     if (n < 8)
         return 0;
-    struct blockdev dev = {&disk_ops, NULL, BYTES - 100, data[0] & 0x40, "disk"};
+    struct blockdev dev = {&disk_ops, NULL, DISK_BYTES - 100, data[0] & 0x40, "disk"};
     struct board *b = xcalloc(1, sizeof *b);
     if (!ram)
         ram = aligned_alloc(PAGE_SIZE, RAM);
