@@ -70,7 +70,7 @@ def build_in(folder, name, *setup, env=None):
 def reason_of_skip(text, part):
     """What a cmocka test printed between its start and its skip."""
     said = re.search(rf"^\[ RUN +\] {part}\n(.*?)^\[ +SKIPPED \]", text, re.M | re.S)
-    return " ".join(said[1].split()) if said and said[1].strip() else "skipped"
+    return " ".join(said[1].split()).removeprefix("skipped: ") if said and said[1].strip() else "skipped"
 
 
 def meson_tests(folder, *suites):
