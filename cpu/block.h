@@ -67,6 +67,7 @@ struct block {
     uint64_t wide_since;  /* a check of several accesses failed … */
     uint16_t wide_failed; /* … so often since this instruction count */
     bool watched;         /* its path was interpreted, to see where it goes */
+    bool pairs;           /* is compiled for windows across two pages (jit/emit_win.c) */
     /* Bytes of an immediate that is read anew each time: from the first byte, and how many. */
     uint16_t soft, soft_bytes;
 };

@@ -340,6 +340,7 @@ struct jit_cpu {
     uint8_t vec_live;          /* the guest's vector registers and MXCSR are in the host's */
     uint8_t x87_live;          /* the guest's x87 is in the host's */
     bool wide;                 /* `resume` because a window could not be opened … */
+    bool wide_pair;            /* … which lies across two pages that are neighbours … */
     uint32_t wide_trace;       /* … in this trace (jit_site.trace), or 0 */
     int32_t stale;             /* so many far links with old stamps may yet be taken as they are */
     uint8_t unused;

@@ -112,9 +112,10 @@ struct jit_site {
     uint16_t cut : 1;                        /* … u's address has 32 bits */
     uint16_t scale : 2;                      /* … of the index */
     uint8_t index, which_as, index_as; /* … 1, 2: their lower halves, zero- or sign-extended */
-    uint8_t unused;
-    uint32_t trace; /* offset of the trace's struct jit_block, or 0 */
-    int32_t page;   /* the block's page lies there from jit.page */
+    uint8_t edge : 1;                  /* … must not be near the end of the 32-bit space */
+    uint8_t pairs : 1;                 /* … may lie across two pages */
+    uint32_t trace;                    /* offset of the trace's struct jit_block, or 0 */
+    int32_t page;                      /* the block's page lies there from jit.page */
 };
 
 /* One exit of a compiled block. Offsets in the code memory. */
@@ -189,6 +190,9 @@ struct window {
     int32_t aligned;   /* where an access asks for that */
     bool cut;          /* its accesses are */
     bool dropped;      /* is none after all */
+    int32_t from;      /* the first access's base, from the root's value … */
+    bool moves;        /* … and this or another one's is not the root's value itself */
+    bool edge;         /* must not be near the end of the 32-bit space */
     bool pinned;       /* kept through the rounds of a loop */
     bool still;        /* its address stays the same, too */
     int8_t stride;     /* or moves by that each round: it is a strip's */
@@ -248,9 +252,10 @@ struct stub {
     bool entry;     /* STUB_WIDE: in front of the loop */
     bool pinned;    /* the check of pin `which`, which begins at `check` */
     uint32_t check;
-    bool save;             /* the flags must get to memory first */
-    bool vec, x87;         /* loaded on arrival, and to be so where it goes on */
-    int64_t fip;           /* as e->fip */
+    uint32_t paired; /* STUB_WIDE: where it goes on when the window was found to be in two pages */
+    bool save;       /* the flags must get to memory first */
+    bool vec, x87;   /* loaded on arrival, and to be so where it goes on */
+    int64_t fip;     /* as e->fip */
     struct flags_where fl; /* on arrival */
     /* Code after the call, before it goes back; may be NULL. */
     void (*after)(struct emit *e, const struct stub *s);
@@ -387,12 +392,13 @@ bool e_access_of(const struct emit *e, const struct uop *u, struct access *a);
 void win_plan(struct emit *e);
 /* After home_plan(): which windows are left, and their slots. win_enter: in front of a loop.
  * win_refill: in the cold code of a pin's check, the page that is wanted now; falls through if it
- * is not in the TLB. win_site: fills a site of jit_wide(). win_unstrip: where a loop that has
- * strips is left or goes on with the next one, the whole budget; J_X0 and J_X1 are destroyed,
- * EFLAGS not. */
+ * is not in the TLB. win_pair: the same for STUB_WIDE, if the window is in two pages. win_site:
+ * fills a site of jit_wide(). win_unstrip: where a loop that has strips is left or goes on with the
+ * next one, the whole budget; J_X0 and J_X1 are destroyed, EFLAGS not. */
 void win_settle(struct emit *e);
 void win_enter(struct emit *e);
 void win_refill(struct emit *e, const struct stub *s);
+void win_pair(struct emit *e, const struct stub *s);
 void win_site(const struct emit *e, const struct stub *s, struct jit_site *p);
 void win_unstrip(struct emit *e);
 struct xmem win_slot(unsigned slot);
@@ -402,6 +408,9 @@ struct xmem win_access(struct emit *e, const struct uop *u);
  * TLB's entry. align: bits of the address that must be 0. e_addend: J_X1 = host - guest address of
  * it. */
 void e_look_up(struct emit *e, struct stub *miss, unsigned size, unsigned align, bool write);
+/* J_X0 is an address: are its page and the next one neighbours in the host's memory, too? J_X0 =
+ * host - guest address in both; J_X1: as e_look_up(), of the first. */
+void e_look_up_pair(struct emit *e, struct stub *miss, unsigned align, bool write);
 void e_addend(struct emit *e);
 void e_addend_to(struct emit *e, unsigned to);
 /* J_X0 += the page's host address. The tag, as an operand. The last part of the check: is the

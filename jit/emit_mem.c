@@ -79,6 +79,24 @@ void e_look_up(struct emit *e, struct stub *miss, unsigned size, unsigned align,
     e_in_page(e, miss, J_X0, size, align);
 }
 
+void e_look_up_pair(struct emit *e, struct stub *miss, unsigned align, bool write)
+{
+    const int32_t entry = sizeof(struct tlb_entry), all = (TLB_SIZE - 1) * entry;
+    struct xmem addend = xmi(J_CTX, J_X1, 0, TLB_FIELD(e, addend));
+    e_look_up(e, miss, 1, align, write);
+    x_load(&e->a, 8, J_X0, e_tag(e, write));
+    x_alu_ri(&e->a, XA_ADD, 8, J_X0, PAGE_SIZE);
+    x_alu_ri(&e->a, XA_ADD, 4, J_X1, entry);
+    x_alu_ri(&e->a, XA_AND, 4, J_X1, all);
+    x_alu_rm(&e->a, XA_CMP, 8, J_X0, e_tag(e, write));
+    e_stub_jcc(e, miss, XC_NZ);
+    x_load(&e->a, 8, J_X0, addend);
+    x_alu_ri(&e->a, XA_SUB, 4, J_X1, entry);
+    x_alu_ri(&e->a, XA_AND, 4, J_X1, all);
+    x_alu_rm(&e->a, XA_CMP, 8, J_X0, addend);
+    e_stub_jcc(e, miss, XC_NZ);
+}
+
 static void look_up(struct emit *e, const struct uop *u, unsigned size, unsigned align, bool write)
 {
     e->access = e_stub(e, STUB_ACCESS, u);

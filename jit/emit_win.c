@@ -32,10 +32,15 @@
  * page is put into the TLB there only for the first accesses of the block; for others the
  * interpreter goes through the block once.
  *
+ * A group may lie across two pages, as by the place of a stack. A block to which that happens often
+ * is compiled with cold code for it, which takes the two for one if they are neighbours in the
+ * host's memory, too. A pin's page is then one in the middle of both.
+ *
  * 32-bit code: a host address is made of the 64-bit value of a base register, so nothing may wrap
- * around. The group takes in the address in the base register itself whenever that has moved, so
- * that all of them are in the page, below 4 GiB. With an index, each address is cut to 32 bits
- * before the distance is added. */
+ * around. The group takes in the address in the base register itself whenever that has moved since
+ * the check, so that all of them are in the page, below 4 GiB; a group that is checked in front of
+ * a loop is not near the ends of these. With an index, each address is cut to 32 bits before the
+ * distance is added. */
 #include "jit/emit.h"
 #include "jit/vec.h"
 
@@ -171,6 +176,12 @@ static bool widen(struct window *w, const struct access *a, int32_t at, int32_t 
     return true;
 }
 
+/* Could the base register's value be 4 GiB from what it is taken for? */
+static bool may_wrap(const struct planner *p, const struct access *a)
+{
+    return !p->code64 && a->index == R_ZERO && !a->cut && a->base != R_ZERO;
+}
+
 /* Takes the access of uop i into a group, or begins one. */
 static void join(struct planner *p, unsigned i, const struct access *a)
 {
@@ -179,17 +190,19 @@ static void join(struct planner *p, unsigned i, const struct access *a)
     int64_t moved = (int64_t)k->delta + ((int64_t)x->delta << a->scale), at = moved + a->disp;
     int64_t lo = at, hi = at + a->size;
     unsigned scale = a->index == R_ZERO ? 0 : a->scale;
-    if (!p->code64 && a->index == R_ZERO && !a->cut && a->base != R_ZERO) {
-        lo = moved < lo ? moved : lo;
-        hi = moved + 1 > hi ? moved + 1 : hi;
-    }
     if (!x_fits32(lo - WIDE) || !x_fits32(hi + WIDE))
         return;
     for (unsigned n = e->windows; n-- > p->closed;) {
         struct window *w = &e->window[n];
+        int64_t low = lo, high = hi;
+        if (may_wrap(p, a) && moved < w->from)
+            low = moved < lo ? moved : lo;
+        if (may_wrap(p, a) && moved > w->from)
+            high = moved + 1 > hi ? moved + 1 : hi;
         if (w->root != k->root || w->index != x->root || w->scale != scale || w->cut != a->cut ||
-            !widen(w, a, (int32_t)at, (int32_t)lo, (int32_t)hi))
+            !widen(w, a, (int32_t)at, (int32_t)low, (int32_t)high))
             continue;
+        w->moves |= moved != 0;
         w->mixed |= w->write != a->write;
         w->write |= a->write;
         w->uses++;
@@ -212,6 +225,8 @@ static void join(struct planner *p, unsigned i, const struct access *a)
                                             .last = (uint16_t)i,
                                             .uses = 1,
                                             .cut = a->cut,
+                                            .from = (int32_t)moved,
+                                            .moves = moved != 0,
                                             .disp = a->index == R_ZERO && !a->cut ? a->disp : 0,
                                             .distance = J_NONE,
                                             .offset = J_NONE};
@@ -327,6 +342,8 @@ static void plan_pins(struct planner *p)
         w->pinned = w->root < ROOT_LATER && w->index < ROOT_LATER;
         w->still = w->pinned && stays(p, w->root) && stays(p, w->index);
         w->stride = w->pinned && !e->b->narrow && is_long(e) ? stride(p, w) : 0;
+        w->edge = !p->code64 && w->index == R_ZERO && !w->cut && w->root != R_ZERO &&
+                  (w->stride || (w->still && w->moves));
     }
     for (unsigned i = 0; i < e->n; i++) {
         const struct uop *u = &e->b->uops[i];
@@ -509,6 +526,8 @@ struct xmem win_access(struct emit *e, const struct uop *u)
     e_addend_to(e, host);
     if (host == J_X1)
         x_store(&e->a, 8, win_slot(w->slot), J_X1);
+    s->paired = e->a.at;
+    e->a.insn = 0;
     return m.base == J_X0 ? xm(J_X0, w->at - w->lo) : plus(e, m, host);
 }
 
@@ -577,6 +596,74 @@ static void root_byte(struct emit *e, const struct window *w)
         first_byte(e, w, J_X0, xm(J_X0, 0), J_NONE);
 }
 
+/* A window that is open for all rounds is not near the ends of the 32-bit space: the base
+ * registers, from which its accesses have less than FAR_DISP, do not wrap around then. J_X0 is an
+ * address; destroys J_X1. */
+#define EDGE  ((int64_t)PAGE_SIZE)
+#define EDGES (BIT(32) - 4 * EDGE)
+static void within_edges(struct emit *e, struct stub *miss)
+{
+    x_lea(&e->a, 4, J_X1, xm(J_X0, (int32_t)-EDGE));
+    x_alu_ri(&e->a, XA_CMP, 4, J_X1, (int32_t)EDGES);
+    e_stub_jcc(e, miss, XC_AE);
+}
+
+/* A page for a pin, in the middle of two that are neighbours: from here in the first. */
+#define MIDDLE (PAGE_SIZE / 2)
+
+/* J_X0 = where a pin's page is wanted; true: the operand's base is J_X0. */
+static bool wanted(struct emit *e, const struct window *w, const struct stub *s)
+{
+    struct access a;
+    if (s->entry) {
+        root_byte(e, w);
+        return false;
+    }
+    e_access_of(e, s->u, &a);
+    struct xmem m = origin(e, s->u, &a);
+    first_byte(e, w, J_X0, m, J_NONE);
+    return m.base == J_X0;
+}
+
+void win_pair(struct emit *e, const struct stub *s)
+{
+    const struct window *w = &e->window[s->which];
+    struct stub miss = {0};
+    struct xmem slot = win_slot(w->slot);
+    bool held = w->distance != J_NONE && !e->settled, gone = wanted(e, w, s);
+    if (s->entry && w->edge)
+        within_edges(e, &miss);
+    e_look_up_pair(e, &miss, w->align, w->write);
+    if (w->pinned && !w->still && !w->stride) {
+        x_load(&e->a, 8, w->offset, e_tag(e, w->write));
+        x_rr(&e->a, 8, 0xf7, 3, w->offset); /* neg */
+        x_alu_ri(&e->a, XA_ADD, 8, w->offset, w->disp - (int)MIDDLE);
+    }
+    if (w->disp)
+        x_alu_ri(&e->a, XA_ADD, 8, J_X0, w->disp);
+    if (held)
+        x_mov_rr(&e->a, 8, w->distance, J_X0);
+    else
+        x_store(&e->a, 8, slot, J_X0);
+    if (w->stride) {
+        struct stub never = {0};
+        wanted(e, w, s);
+        e_look_up(e, &never, 1, 0, w->write);
+        for (unsigned i = 0; i < never.jumps && !e->a.full; i++)
+            x_patch(e->a.base, never.jump[i], e->a.at);
+        x_alu_ri(&e->a, XA_SUB, 8, J_X0, MIDDLE);
+    } else if (gone) {
+        wanted(e, w, s);
+        held ? x_alu_rr(&e->a, XA_ADD, 8, J_X0, w->distance)
+             : x_alu_rm(&e->a, XA_ADD, 8, J_X0, slot);
+    } else if (!held) {
+        x_mov_rr(&e->a, 8, J_X1, J_X0);
+    }
+    x_jmp(&e->a, s->pinned ? s->check : s->paired);
+    for (unsigned i = 0; i < miss.jumps && !e->a.full; i++)
+        x_patch(e->a.base, miss.jump[i], e->a.at);
+}
+
 /* How many more rounds a strip's window stays in the page: at least that many. J_X0 is its offset
  * there. */
 static void count_rounds(struct emit *e, const struct window *w, bool others)
@@ -624,8 +711,12 @@ void win_enter(struct emit *e)
         s->entry = true;
         s->back = e->a.at;
         root_byte(e, w);
+        if (w->edge)
+            within_edges(e, s);
         e_look_up(e, s, (unsigned)(w->hi - w->lo), w->align, w->write);
         take_page(e, w);
+        s->paired = e->a.at;
+        e->a.insn = 0;
         if (w->stride)
             count_rounds(e, w, any);
         any |= w->stride != 0;
@@ -661,6 +752,8 @@ void win_site(const struct emit *e, const struct stub *s, struct jit_site *p)
     p->index = s->entry ? w->index % R_COUNT : a.index;
     p->which_as = s->entry ? (uint8_t)(w->root / R_COUNT) : 0;
     p->index_as = s->entry ? (uint8_t)(w->index / R_COUNT) : 0;
+    p->edge = s->entry && w->edge;
+    p->pairs = e->b->pairs;
     p->scale = w->scale;
     p->cut = w->cut || (w->index != R_ZERO && (e->b->key & KEY_CODE) != ISA_64);
 }

@@ -207,6 +207,26 @@ static uint64_t extended(uint64_t v, unsigned as)
     return as == 0 ? v : as == 1 ? (uint32_t)v : (uint64_t)(int32_t)v;
 }
 
+/* Is a window across two pages that are in the TLB, and neighbours in the host's memory? */
+static bool side_by_side(const struct cpu *c, const struct jit_site *s, uint64_t first)
+{
+    const struct tlb_entry *a = tlb_slot(c, c->tlb_ctx, first);
+    const struct tlb_entry *b = tlb_slot(c, c->tlb_ctx, first + PAGE_SIZE);
+    uint64_t page = first & ~(uint64_t)(PAGE_SIZE - 1);
+    return (first & (PAGE_SIZE - 1)) + s->bytes > PAGE_SIZE && a->addend == b->addend &&
+           (s->write ? a->write : a->read) == page &&
+           (s->write ? b->write : b->read) == page + PAGE_SIZE;
+}
+
+/* Is a window where the check in front of a loop, or of 32-bit code, would have it? */
+static bool in_bounds(const struct jit_site *s, uint64_t first)
+{
+    if (s->block->mask[0] != ~0ull && first >> 32)
+        return false;
+    return !(first & s->align) &&
+           (!s->edge || (uint32_t)(first - PAGE_SIZE) < BIT(32) - 4 * (uint64_t)PAGE_SIZE);
+}
+
 /* The page that a window lies in; see emit_win.c. False: the interpreter goes on. */
 bool jit_wide(struct cpu *c, const struct jit_site *s)
 {
@@ -219,13 +239,17 @@ bool jit_wide(struct cpu *c, const struct jit_site *s)
         la += extended(c->s.r[s->index], s->index_as) << s->scale;
     la += (uint64_t)(int64_t)s->lo + s->at;
     uint64_t first = (s->cut ? (uint32_t)la : la) - s->at;
+    bool there = in_bounds(s, first);
     interp_mark(c, u);
-    if (!s->slow && !(first & s->align) && (first & (PAGE_SIZE - 1)) + s->bytes <= PAGE_SIZE &&
+    if (!s->slow && there && ((first & (PAGE_SIZE - 1)) + s->bytes <= PAGE_SIZE || s->pairs) &&
         lin_probe(c, first + s->at, s->write ? ACC_WRITE : ACC_READ, s->size)) {
         const struct tlb_entry *t = tlb_slot(c, c->tlb_ctx, first);
-        if (first - (s->write ? t->write : t->read) <= PAGE_SIZE - s->bytes && !gone(c, s))
+        if ((first - (s->write ? t->write : t->read) <= PAGE_SIZE - s->bytes ||
+             side_by_side(c, s, first)) &&
+            !gone(c, s))
             return depart(c, s);
     }
+    c->jit.wide_pair = there && !s->pairs && side_by_side(c, s, first);
     c->fault = (struct fault){.vector = EXC_NONE};
     while (u > s->block->uops && u[-1].insn == s->u->insn)
         u--;
@@ -660,23 +684,32 @@ static void discard(struct jit *j, struct block *b)
  * some 4 us. */
 #define WIDE_FAILS 16
 #define WIDE_INSNS (WIDE_FAILS * 50000u)
+/* … because of two pages that could be taken for one: compiled anew for that. */
+#define PAIR_FAILS 4
 
 /* The same for a trace: its blocks have their own. */
 static void wide_failed_trace(struct jit *j, const struct cpu *c)
 {
     struct jit_block *jb = about(j, c->jit.wide_trace);
-    if (++jb->failed < WIDE_FAILS)
-        return;
-    for (uint32_t n = 0; n < j->trace_count && c->s.icount - jb->since < WIDE_INSNS; n++) {
+    bool pair = ++jb->failed >= PAIR_FAILS && c->jit.wide_pair;
+    bool often = jb->failed >= WIDE_FAILS && c->s.icount - jb->since < WIDE_INSNS;
+    for (uint32_t n = 0; n < j->trace_count && (pair || often); n++) {
         struct trace *t = &j->traces[n];
         if (t->jb != c->jit.wide_trace || !t->live)
             continue;
         end_trace(j, t);
-        if (jb->strips && t->head->key != KEY_DEAD && !t->head->narrow) { /* again, without them */
+        if (t->head->key == KEY_DEAD)
+            continue;
+        if (pair && !t->head->pairs) {
+            t->head->pairs = true;
+            discard(j, t->head);
+        } else if (jb->strips && !t->head->narrow) { /* again, without them */
             t->head->narrow = 1;
             discard(j, t->head);
         }
     }
+    if (jb->failed < WIDE_FAILS)
+        return;
     jb->failed = 0;
     jb->since = c->s.icount;
 }
@@ -688,9 +721,16 @@ static void wide_failed(struct jit *j, struct cpu *c, struct block *b)
         wide_failed_trace(j, c);
         return;
     }
-    if (++b->wide_failed < WIDE_FAILS)
+    bool usable = b->code && b->key != KEY_DEAD;
+    if (++b->wide_failed >= PAIR_FAILS && c->jit.wide_pair && usable && !b->pairs) {
+        b->pairs = true;
+        b->wide_failed = 0;
+        discard(j, b);
         return;
-    if (c->s.icount - b->wide_since < WIDE_INSNS && b->code && b->key != KEY_DEAD) {
+    }
+    if (b->wide_failed < WIDE_FAILS)
+        return;
+    if (c->s.icount - b->wide_since < WIDE_INSNS && usable) {
         b->narrow = b->jit->strips ? 1 : 2;
         discard(j, b);
     }

@@ -164,6 +164,8 @@ static uint32_t wide_stub(struct emit *e, const struct stub *s)
         win_site(e, s, p);
     if (s->pinned)
         win_refill(e, s);
+    if (e->b->pairs)
+        win_pair(e, s);
     note_late(e, s);
     if (s->save)
         e_flags_to_memory(e);

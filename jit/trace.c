@@ -234,6 +234,7 @@ static bool append(struct emit *e, struct block *to, const struct part *p, unsig
     e->n += n;
     to->insns = (uint16_t)(to->insns + b->insns);
     to->narrow |= b->narrow;
+    to->pairs |= b->pairs;
     return true;
 }
 
@@ -246,7 +247,8 @@ bool trace_plan(struct emit *e, const struct trace_env *env, struct block *head,
     e->n = e->parts = 0;
     e->closed = false;
     to->insns = 0;
-    to->narrow = false;
+    to->narrow = 0;
+    to->pairs = false;
     for (unsigned i = 0; i < p.n; i++)
         if (!append(e, to, &p.path[i], i ? p.path[i - 1].via : 0))
             break;

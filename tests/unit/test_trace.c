@@ -3,11 +3,8 @@
  * runs of random length: the same state after each. */
 #include "unit.h"
 
-#include "cpu/tlb.h"
-#include "jit/jit.h"
-#include "random_code.h"
+#include "twins.h"
 
-#define DATA  0x9000u
 #define TABLE 0xf3000u /* maps the first 2 MiB by pages */
 #define ROUND 3000     /* in which the change comes */
 
@@ -32,52 +29,14 @@ static const uint8_t over_blocks[] = {
 };
 #define ADDEND (CODE + 29) /* the 3 */
 
-static struct pc *begin(const struct engine *engine, const uint8_t *code, size_t n)
-{
-    struct pc *p = pc_new_all(engine);
-    struct cpu *c = &p->cpu;
-    struct cpu_state *s = &c->s;
-    struct err e;
-    assert_true(engine->join(&c, 1, &e));
-    prepare(p, FLAT64, 1);
-    memset(p->ram + CODE, 0, PAGE_SIZE);
-    memcpy(p->ram + CODE, code, n);
-    memset(s->r, 0, 16 * sizeof s->r[0]);
-    s->r[R_SP] = 0x8000;
-    s->r[R_SI] = s->r[R_DX] = DATA;
-    s->rip = CODE;
-    return p;
-}
-
-/* Both to the loop at the end. */
-static void go(struct pc *a, struct pc *b, unsigned seed)
-{
-    struct rng r;
-    rng_seed(&r, seed);
-    uint64_t most = seed & 1 ? 3000 : 50;
-    while (a->cpu.s.icount < 110000) {
-        uint64_t n = 1 + rng_next(&r) % most;
-        assert_int_equal(a->engine->run(&a->cpu, n), ENGINE_BUDGET);
-        assert_int_equal(b->engine->run(&b->cpu, n), ENGINE_BUDGET);
-        if (hash(a) != hash(b))
-            fail_msg("seed %u: after %llu instructions", seed, (unsigned long long)a->cpu.s.icount);
-    }
-    assert_memory_equal(a->ram, b->ram, RAM_SIZE);
-}
-
 static void test_store_to_trace(void **state)
 {
     (void)state;
     for (unsigned seed = 0; seed < 20; seed++) {
-        struct pc *p[2];
-        for (unsigned i = 0; i < 2; i++) {
-            p[i] = begin(i ? &engine_jit : &engine_interp, over_blocks, sizeof over_blocks);
-            p[i]->cpu.s.r[R_DI] = seed % 3 ? ADDEND : CODE + 47; /* … or the end's 6000 */
-        }
-        go(p[0], p[1], seed);
-        assert_true(jit_stats(p[1]->cpu.jit.jit)->traces > 0);
-        pc_free(p[0]);
-        pc_free(p[1]);
+        struct twins t = twins(FLAT64, over_blocks, sizeof over_blocks);
+        twins_set(&t, R_DI, seed % 3 ? ADDEND : CODE + 47); /* … or the end's 6000 */
+        go(&t, seed);
+        assert_true(end(&t).traces > 0);
     }
 }
 
@@ -103,16 +62,12 @@ static void test_x87_in_trace(void **state)
     };
     (void)state;
     for (unsigned seed = 0; seed < 20; seed++) {
-        struct pc *p[2];
-        for (unsigned i = 0; i < 2; i++) {
-            p[i] = begin(i ? &engine_jit : &engine_interp, code, sizeof code);
-            put_le32(p[i]->ram + 0x1080, 0x41c40000); /* 24.5 */
-        }
-        go(p[0], p[1], seed);
-        assert_int_equal(get_le32(p[1]->ram + DATA), 49);
-        assert_true(jit_stats(p[1]->cpu.jit.jit)->traces > 0);
-        pc_free(p[0]);
-        pc_free(p[1]);
+        struct twins t = twins(FLAT64, code, sizeof code);
+        for (unsigned i = 0; i < 2; i++)
+            put_le32(t.p[i]->ram + 0x1080, 0x41c40000); /* 24.5 */
+        go(&t, seed);
+        assert_int_equal(get_le32(t.p[1]->ram + DATA), 49);
+        assert_true(end(&t).traces > 0);
     }
 }
 
@@ -128,7 +83,7 @@ static void map_pages(struct pc *p)
     put_le64(p->ram + 0xf2000, TABLE | 7);
 }
 
-static struct pc *begin_pages(const struct engine *engine, enum way way, enum flush flush)
+static struct twins begin_pages(enum way way, enum flush flush)
 {
     static const uint8_t go_there[WAYS][5] = {{0xe9, 0xf9, 0x3f, 0x00, 0x00},  /* jmp 5000h */
                                               {0xe8, 0xf9, 0x3f, 0x00, 0x00},  /* call 5000h */
@@ -150,21 +105,24 @@ static struct pc *begin_pages(const struct engine *engine, enum way way, enum fl
     };
     memcpy(code + 2, go_there[way], 5);
     memcpy(code + 18, flushes[flush], 3);
-    struct pc *p = begin(engine, code, sizeof code);
-    map_pages(p);
-    put_le64(p->ram + TABLE + 8 * 5, 0x6007);
-    for (unsigned i = 0; i < 2; i++) { /* add ebx, 1 or 100 */
-        uint8_t *to = p->ram + (i ? 0x7000 : 0x6000);
-        memcpy(to, (uint8_t[]){0x83, 0xc3, i ? 100 : 1}, 3);
-        memcpy(to + 3, back[way], 5);
+    struct twins t = twins(FLAT64, code, sizeof code);
+    for (unsigned k = 0; k < 2; k++) {
+        struct pc *p = t.p[k];
+        map_pages(p);
+        put_le64(p->ram + TABLE + 8 * 5, 0x6007);
+        for (unsigned i = 0; i < 2; i++) { /* add ebx, 1 or 100 */
+            uint8_t *to = p->ram + (i ? 0x7000 : 0x6000);
+            memcpy(to, (uint8_t[]){0x83, 0xc3, i ? 100 : 1}, 3);
+            memcpy(to + 3, back[way], 5);
+        }
+        tlb_flush(&p->cpu);
     }
-    uint64_t *r = p->cpu.s.r;
-    r[R_SI] = TABLE + 8 * 5;
-    r[R_AX] = 0x7007;
-    r[R_DI] = r[R_8] = 0x5000;
-    r[R_DX] = p->cpu.s.cr3;
-    tlb_flush(&p->cpu);
-    return p;
+    twins_set(&t, R_SI, TABLE + 8 * 5);
+    twins_set(&t, R_AX, 0x7007);
+    twins_set(&t, R_DI, 0x5000);
+    twins_set(&t, R_8, 0x5000);
+    twins_set(&t, R_DX, t.p[0]->cpu.s.cr3);
+    return t;
 }
 
 static void test_pages(void **state)
@@ -173,12 +131,10 @@ static void test_pages(void **state)
     for (unsigned i = 0; i < WAYS * FLUSHES * 4; i++) {
         enum way way = (enum way)(i % WAYS);
         enum flush flush = (enum flush)(i / WAYS % FLUSHES);
-        struct pc *a = begin_pages(&engine_interp, way, flush);
-        struct pc *b = begin_pages(&engine_jit, way, flush);
-        go(a, b, i);
-        assert_int_equal(b->cpu.s.r[R_BX], ROUND + ROUND * 100);
-        pc_free(a);
-        pc_free(b);
+        struct twins t = begin_pages(way, flush);
+        go(&t, i);
+        assert_int_equal(t.p[1]->cpu.s.r[R_BX], ROUND + ROUND * 100);
+        end(&t);
     }
 }
 
@@ -186,7 +142,7 @@ static void test_pages(void **state)
  * put elsewhere, or one of the two is written. */
 enum change { MAP_INVLPG, MAP_CR3, WRITE_FIRST, WRITE_SECOND, CHANGES };
 
-static struct pc *begin_across(const struct engine *engine, enum change change)
+static struct twins begin_across(enum change change)
 {
     static const uint8_t code[] = {
         0xff, 0xc1,                         /* 1fe0h: inc ecx */
@@ -206,22 +162,24 @@ static struct pc *begin_across(const struct engine *engine, enum change change)
         {0x0f, 0x01, 0x3f}, {0x0f, 0x22, 0xda}, {0x90, 0x90, 0x90}, {0x90, 0x90, 0x90}};
     static const uint64_t at[CHANGES] = {TABLE + 16, TABLE + 16, 0x1ff4, 0x2001};
     static const uint64_t value[CHANGES] = {0x7007, 0x7007, 0x9090909000000009, 0x00001770f9810001};
-    struct pc *p = begin(engine, code, 0);
-    map_pages(p);
-    put_le64(p->ram + TABLE + 16, 0x6007);
-    memcpy(p->ram + 0x1fe0, code, 0x20);
-    memcpy(p->ram + 0x1fed, flush[change], 3);
-    for (unsigned i = 0; i < 2; i++)
-        memcpy(p->ram + 0x6000 + 0x1000 * i, code + 0x20, sizeof code - 0x20);
-    p->ram[0x7000] = 1; /* add ebx, 105h there */
-    uint64_t *r = p->cpu.s.r;
-    p->cpu.s.rip = 0x1fe0;
-    r[R_SI] = at[change];
-    r[R_AX] = value[change];
-    r[R_DI] = 0x2000;
-    r[R_DX] = p->cpu.s.cr3;
-    tlb_flush(&p->cpu);
-    return p;
+    struct twins t = twins(FLAT64, code, 0);
+    for (unsigned k = 0; k < 2; k++) {
+        struct pc *p = t.p[k];
+        map_pages(p);
+        put_le64(p->ram + TABLE + 16, 0x6007);
+        memcpy(p->ram + 0x1fe0, code, 0x20);
+        memcpy(p->ram + 0x1fed, flush[change], 3);
+        for (unsigned i = 0; i < 2; i++)
+            memcpy(p->ram + 0x6000 + 0x1000 * i, code + 0x20, sizeof code - 0x20);
+        p->ram[0x7000] = 1; /* add ebx, 105h there */
+        p->cpu.s.rip = 0x1fe0;
+        tlb_flush(&p->cpu);
+    }
+    twins_set(&t, R_SI, at[change]);
+    twins_set(&t, R_AX, value[change]);
+    twins_set(&t, R_DI, 0x2000);
+    twins_set(&t, R_DX, t.p[0]->cpu.s.cr3);
+    return t;
 }
 
 static void test_across(void **state)
@@ -230,16 +188,14 @@ static void test_across(void **state)
     (void)state;
     for (unsigned i = 0; i < CHANGES * 8; i++) {
         enum change change = (enum change)(i % CHANGES);
-        struct pc *a = begin_across(&engine_interp, change), *b = begin_across(&engine_jit, change);
-        go(a, b, i / CHANGES);
-        const struct jit_stats *s = jit_stats(b->cpu.jit.jit);
-        assert_true(s->traces > 0);
-        assert_true(change != MAP_CR3 || i / CHANGES % 2 == 0 || s->exits[JIT_EXIT_STALE] > 0);
+        struct twins t = begin_across(change);
+        go(&t, i / CHANGES);
         /* round 3000 has the new addend already */
-        assert_int_equal(b->cpu.s.r[R_BX],
+        assert_int_equal(t.p[1]->cpu.s.r[R_BX],
                          (uint32_t)(6000 * 6001 / 2 + 6000 * 6 + 3001 * more[change]));
-        pc_free(a);
-        pc_free(b);
+        struct jit_stats s = end(&t);
+        assert_true(s.traces > 0);
+        assert_true(change != MAP_CR3 || i / CHANGES % 2 == 0 || s.exits[JIT_EXIT_STALE] > 0);
     }
 }
 
@@ -264,16 +220,11 @@ static void test_return(void **state)
     };
     (void)state;
     for (unsigned seed = 0; seed < 20; seed++) {
-        struct pc *p[2];
-        for (unsigned i = 0; i < 2; i++) {
-            p[i] = begin(i ? &engine_jit : &engine_interp, code, sizeof code);
-            p[i]->cpu.s.r[R_SP] = seed % 2 ? 0x8000 : 0x8008; /* across pages */
-        }
-        go(p[0], p[1], seed);
-        assert_true(jit_stats(p[1]->cpu.jit.jit)->traces > 0);
-        assert_int_equal(p[1]->cpu.s.r[R_SP], seed % 2 ? 0x8000 : 0x8008);
-        pc_free(p[0]);
-        pc_free(p[1]);
+        struct twins t = twins(FLAT64, code, sizeof code);
+        twins_set(&t, R_SP, seed % 2 ? 0x8000 : 0x8008); /* across pages */
+        go(&t, seed);
+        assert_int_equal(t.p[1]->cpu.s.r[R_SP], seed % 2 ? 0x8000 : 0x8008);
+        assert_true(end(&t).traces > 0);
     }
 }
 
@@ -302,15 +253,10 @@ static void test_short_loop(void **state)
     unsigned unrolled = 0;
     (void)state;
     for (unsigned seed = 0; seed < 10; seed++) {
-        struct pc *p[2];
-        for (unsigned i = 0; i < 2; i++) {
-            p[i] = begin(i ? &engine_jit : &engine_interp, code, sizeof code);
-            p[i]->cpu.s.r[R_SI] = DATA + seed * 501;
-        }
-        go(p[0], p[1], seed);
-        unrolled += jit_stats(p[1]->cpu.jit.jit)->parts >= 5;
-        pc_free(p[0]);
-        pc_free(p[1]);
+        struct twins t = twins(FLAT64, code, sizeof code);
+        twins_set(&t, R_SI, DATA + seed * 501);
+        go(&t, seed);
+        unrolled += end(&t).parts >= 5;
     }
     assert_true(unrolled >= 8); /* another path may be seen first */
 }
