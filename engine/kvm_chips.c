@@ -123,6 +123,7 @@ static bool put_chip(struct kvm_vm *k, struct kvm_irqchip *chip)
     return kvm_call(k->fd, KVM_SET_IRQCHIP, chip) >= 0;
 }
 
+/* The slave first: the master would keep an edge of what waits in the slave of the last time. */
 static bool put_board(struct kvm_vm *k)
 {
     struct kvm_irqchip chip[3] = {{.chip_id = KVM_IRQCHIP_PIC_MASTER},
@@ -131,7 +132,7 @@ static bool put_board(struct kvm_vm *k)
     for (unsigned i = 0; i < 2; i++)
         kvm_pic_from(&k->chips->pic->s.chip[i], i, &chip[i].chip.pic);
     kvm_ioapic_from(&k->chips->ioapic->s, &chip[2].chip.ioapic);
-    return put_chip(k, &chip[0]) && put_chip(k, &chip[1]) && put_chip(k, &chip[2]);
+    return put_chip(k, &chip[1]) && put_chip(k, &chip[0]) && put_chip(k, &chip[2]);
 }
 
 /* What only our own CPU does is done before. */
