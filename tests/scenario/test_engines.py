@@ -295,6 +295,17 @@ def test_irqchip(guest, irqchip):
 
 
 @needs_kvm
+def test_irqchip_hpet(guest):
+    """The HPET in the interval timer's place and back, with the kernel's one: all go out and in each time."""
+    program = guest.parent / "hpet.elf"
+    subprocess.run(["make", "-s", "-C", ROOT / "tests/guest", f"OUT={guest.parent}", program], check=True)
+    done = subprocess.run([ISHI, "--engine", "kvm", "--irqchip", "kernel", "--mem", "64M", "--log", "kvm", program],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    assert done.returncode == 11 and "all ticked as they should" in done.stdout, done.stdout
+    assert int(re.search(r"they went there (\d+) times", done.stdout)[1]) >= 8, done.stdout
+
+
+@needs_kvm
 def test_irqchip_wants_threads(guest):
     done = subprocess.run([ISHI, "--engine", "kvm", "--irqchip", "kernel", "--sched", "turns", "--mem", "64M", guest],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
