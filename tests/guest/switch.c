@@ -33,53 +33,14 @@ __asm__(".globl pit_entry, pin_entry, apic_entry, other_entry\n"
         "other_entry: incl spurious; iret\n");
 extern char pit_entry[], pin_entry[], apic_entry[], other_entry[];
 
-static void gate(unsigned n, const char *entry)
-{
-    uint32_t at = (uint32_t)entry;
-    uint16_t cs;
-    __asm__("mov %%cs, %0" : "=r"(cs));
-    idt[n] = (at & 0xffff) | (uint64_t)cs << 16 | 0x8e00ull << 32 | (uint64_t)(at >> 16) << 48;
-}
-
-static inline uint8_t inb(uint16_t port)
-{
-    uint8_t v;
-    __asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
-    return v;
-}
-
-static inline uint64_t rdtsc(void)
-{
-    uint64_t v;
-    __asm__ volatile("rdtsc" : "=A"(v));
-    return v;
-}
-
 static void set_up(void)
 {
-    struct __attribute__((packed)) {
-        uint16_t limit;
-        uint32_t base;
-    } idtr = {sizeof idt - 1, (uint32_t)idt};
-    for (unsigned i = 0; i < 256; i++)
-        gate(i, other_entry);
-    gate(0x20, pit_entry);
-    gate(0x40, apic_entry);
-    gate(0x50, pin_entry);
-    __asm__ volatile("lidt %0" : : "m"(idtr));
-    outb(0x20, 0x11);
-    outb(0xa0, 0x11);
-    outb(0x21, 0x20);
-    outb(0xa1, 0x28);
-    outb(0x21, 4);
-    outb(0xa1, 2);
-    outb(0x21, 1);
-    outb(0xa1, 1);
-    outb(0x21, 0xfe);
-    outb(0xa1, 0xff);
-    APIC(0xf0) = 0x1ff;
-    APIC(0x350) = 0x700; /* LINT0: the 8259 pair */
-    APIC(0x3e0) = 0xb;   /* the timer, undivided */
+    start_idt(idt, other_entry);
+    idt[0x20] = gate(pit_entry);
+    idt[0x40] = gate(apic_entry);
+    idt[0x50] = gate(pin_entry);
+    start_8259(0xfe, 0xff);
+    APIC(0x3e0) = 0xb; /* the timer, undivided */
     APIC(0x320) = 0x40;
     IOAPIC(0) = 0x14; /* pin 2, where the interval timer is, too */
     IOAPIC(0x10) = 0x50;

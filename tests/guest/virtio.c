@@ -60,25 +60,6 @@ static uint64_t idt[256];
 
 /* --- the processor and the interrupt controllers --- */
 
-static inline void outl(uint16_t port, uint32_t v)
-{
-    __asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
-}
-
-static inline uint32_t inl(uint16_t port)
-{
-    uint32_t v;
-    __asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
-    return v;
-}
-
-static inline uint8_t inb(uint16_t port)
-{
-    uint8_t v;
-    __asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
-    return v;
-}
-
 static inline void fence(void)
 {
     __asm__ volatile("lock; addl $0, (%%esp)" : : : "memory");
@@ -100,39 +81,14 @@ void on_intx(void)
     outb(0x20, 0x20);
 }
 
-static void gate(unsigned n, const char *entry)
-{
-    uint32_t at = (uint32_t)entry;
-    uint16_t cs;
-    __asm__("mov %%cs, %0" : "=r"(cs));
-    idt[n] = (at & 0xffff) | (uint64_t)cs << 16 | 0x8e00ull << 32 | (uint64_t)(at >> 16) << 48;
-}
-
 static void set_up(void)
 {
-    struct __attribute__((packed)) {
-        uint16_t limit;
-        uint32_t base;
-    } idtr = {sizeof idt - 1, (uint32_t)idt};
-    for (unsigned i = 0; i < 256; i++)
-        gate(i, other_entry);
+    start_idt(idt, other_entry);
     for (unsigned i = 0; i < VECTORS; i++)
-        gate(0x41 + i, msi_entry);
+        idt[0x41 + i] = gate(msi_entry);
     for (unsigned i = 0x28; i < 0x30; i++)
-        gate(i, intx_entry);
-    __asm__ volatile("lidt %0" : : "m"(idtr));
-    outb(0x20, 0x11);
-    outb(0xa0, 0x11);
-    outb(0x21, 0x20);
-    outb(0xa1, 0x28);
-    outb(0x21, 4);
-    outb(0xa1, 2);
-    outb(0x21, 1);
-    outb(0xa1, 1);
-    outb(0x21, 0xfb); /* the cascade */
-    outb(0xa1, 0xff);
-    *(volatile uint32_t *)0xfee000f0 = 0x1ff;
-    *(volatile uint32_t *)0xfee00350 = 0x700; /* LINT0: the 8259 pair */
+        idt[i] = gate(intx_entry);
+    start_8259(0xfb, 0xff); /* the cascade */
 }
 
 /* --- what came of it --- */

@@ -1,4 +1,5 @@
-/* What the 32-bit guest programs share: output on COM1, and the end by isa-debug-exit. */
+/* What the 32-bit guest programs share: ports, gates and the 8259 pair, output on COM1, and the end
+ * by isa-debug-exit. */
 #ifndef GUEST_H
 #define GUEST_H
 
@@ -10,6 +11,67 @@ void guest_main(uint32_t eax, uint32_t ebx);
 static inline void outb(uint16_t port, uint8_t v)
 {
     __asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static inline uint64_t rdtsc(void)
+{
+    uint64_t v;
+    __asm__ volatile("rdtsc" : "=A"(v));
+    return v;
+}
+
+static inline uint8_t inb(uint16_t port)
+{
+    uint8_t v;
+    __asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
+    return v;
+}
+
+static inline void outl(uint16_t port, uint32_t v)
+{
+    __asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static inline uint32_t inl(uint16_t port)
+{
+    uint32_t v;
+    __asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
+    return v;
+}
+
+/* An interrupt gate of the present code segment. */
+static inline uint64_t gate(const char *entry)
+{
+    uint32_t at = (uint32_t)entry;
+    uint16_t cs;
+    __asm__("mov %%cs, %0" : "=r"(cs));
+    return (at & 0xffff) | (uint64_t)cs << 16 | 0x8e00ull << 32 | (uint64_t)(at >> 16) << 48;
+}
+
+/* The IDT, every vector of which leads to `entry` now. */
+static inline void start_idt(uint64_t idt[256], const char *entry)
+{
+    struct __attribute__((packed)) {
+        uint16_t limit;
+        uint32_t base;
+    } idtr = {256 * 8 - 1, (uint32_t)idt};
+    for (unsigned i = 0; i < 256; i++)
+        idt[i] = gate(entry);
+    __asm__ volatile("lidt %0" : : "m"(idtr));
+}
+
+/* The 8259 pair at vectors 20h and 28h, with these masks; the local APIC is on and lets them
+ * through. */
+static inline void start_8259(uint8_t first, uint8_t second)
+{
+    static const uint8_t words[][2] = {{0x20, 0x11}, {0xa0, 0x11}, {0x21, 0x20}, {0xa1, 0x28},
+                                       {0x21, 4},    {0xa1, 2},    {0x21, 1},    {0xa1, 1}};
+    for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
+        outb(words[i][0], words[i][1]);
+    outb(0x21, first);
+    outb(0xa1, second);
+    *(volatile uint32_t *)0xfee000f0 = 0x1ff;
+    *(volatile uint32_t *)0xfee00350 = 0x700; /* LINT0: ExtINT */
 }
 
 static inline void print(const char *s)
