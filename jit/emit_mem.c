@@ -612,7 +612,8 @@ void e_jump_entry(struct x64 *a, bool salt)
 /* Finds the linear address in J_X0 in the CPU's table: J_X1 is its entry; not there: to `miss`. */
 static void look_up_jump(struct emit *e, struct stub *miss)
 {
-    e_jump_entry(&e->a, e_user(e));
+    /* a helper may have left the level */
+    e_jump_entry(&e->a, e_user(e) || e->b->uops[e->i].op == UOP_EXIT);
     x_alu_rm(&e->a, XA_CMP, 8, J_X0, E_JUMP(la));
     e_stub_jcc(e, miss, XC_NZ);
     x_load(&e->a, 8, J_X0, E_CPU(jit.stamp));
