@@ -47,8 +47,19 @@ class Machine:
     def status(self, timeout=PATIENCE):
         """Waits for the end and returns the exit status."""
         self.child.expect(pexpect.EOF, timeout=timeout)
+        self.until_ended(timeout)
         self.child.close()
         return self.child.exitstatus
+
+    def until_ended(self, timeout):
+        """Its threads may take the host a while, and close() would only wait for tenths of seconds."""
+        end = time.time() + timeout
+        try:
+            while not os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                assert time.time() < end, "it has closed the terminal and does not end"
+                time.sleep(0.02)
+        except ChildProcessError:  # pexpect has its status already
+            pass
 
     def see(self, text, timeout=PATIENCE):
         """Waits until the terminal's screen, as a person sees it, shows the text."""

@@ -1,6 +1,7 @@
 """The command by itself: how it ends, where its serial lines lead, its keys, its monitor, its pictures."""
 import os
 import re
+import select
 import socket
 import subprocess
 
@@ -188,7 +189,11 @@ def test_serial_on_a_pty(ishi, sector):
     name = m.expect(r"serial line on (/dev/pts/\d+)\s")[1]
     fd = os.open(name, os.O_RDWR | os.O_NOCTTY)
     try:
-        talk(lambda: os.read(fd, 100), lambda data: os.write(fd, data))
+        def receive():
+            assert select.select([fd], [], [], PATIENCE)[0], "nothing comes"
+            return os.read(fd, 100)
+
+        talk(receive, lambda data: os.write(fd, data))
     finally:
         os.close(fd)
     assert m.status() == ECHO_STATUS
@@ -200,6 +205,7 @@ def test_serial_on_a_socket(ishi, sector, tmp_path, kind, server):
     family = socket.AF_INET if kind == "tcp" else socket.AF_UNIX
     address = ("127.0.0.1", 0) if kind == "tcp" else str(tmp_path / "line")
     with socket.socket(family) as listener:
+        listener.settimeout(PATIENCE)
         listener.bind(address)
         listener.listen()
         address = listener.getsockname()

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+import telling
 from conftest import ISHI, PATIENCE, ROOT, need
 
 HERE = ROOT / "tests" / "scenario"
@@ -150,6 +151,7 @@ def debug(tmp_path, request):
         p.path = path
         p.client = lambda **how: Client(path, **how)
         started.append(p)
+        telling.started.append(p)
         return p
 
     start.engine = request.param
