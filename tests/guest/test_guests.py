@@ -61,7 +61,7 @@ def programs():
     subprocess.run(["make", "-s", "-j2", "-C", HERE, f"OUT={OUT}"], check=True)
 
 
-def run(args, timeout=2 * PATIENCE):  # a BIOS takes a minute on KVM where the host's kernel emulates its guests
+def run(args, timeout=PATIENCE):  # a BIOS takes a minute on KVM where the host's kernel emulates its guests
     done = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, errors="replace", timeout=timeout, cwd=ROOT)
     return done.returncode, done.stdout.replace("\r", "")

@@ -5,6 +5,7 @@
 #include "cpu/tlb.h"
 #include "jit/jit.h"
 #include "random_code.h"
+#include "unit.h"
 
 #define DATA 0x9000u
 

@@ -42,7 +42,7 @@ static inline uint32_t inl(uint16_t port)
 /* An interrupt gate of the present code segment. */
 static inline uint64_t gate(const char *entry)
 {
-    uint32_t at = (uint32_t)entry;
+    uint32_t at = (uint32_t)(uintptr_t)entry;
     uint16_t cs;
     __asm__("mov %%cs, %0" : "=r"(cs));
     return (at & 0xffff) | (uint64_t)cs << 16 | 0x8e00ull << 32 | (uint64_t)(at >> 16) << 48;
@@ -54,7 +54,7 @@ static inline void start_idt(uint64_t idt[256], const char *entry)
     struct __attribute__((packed)) {
         uint16_t limit;
         uint32_t base;
-    } idtr = {256 * 8 - 1, (uint32_t)idt};
+    } idtr = {256 * 8 - 1, (uint32_t)(uintptr_t)idt};
     for (unsigned i = 0; i < 256; i++)
         idt[i] = gate(entry);
     __asm__ volatile("lidt %0" : : "m"(idtr));
