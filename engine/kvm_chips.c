@@ -94,6 +94,20 @@ static uint32_t timer_mode(const struct kvm_lapic_state *k)
     return get_le32((const uint8_t *)k->regs + 0x320) & 0x60000;
 }
 
+bool kvm_lapic_set(int fd, const struct kvm_lapic_state *state, uint64_t deadline)
+{
+    const struct deadline_msr none = {.nmsrs = 1, .entry = {.index = MSR_TSC_DEADLINE}};
+    struct deadline_msr d = none;
+    struct kvm_lapic_state old;
+    d.entry.data = deadline;
+    if (kvm_call(fd, KVM_SET_MSRS, &none) != 1 || kvm_call(fd, KVM_GET_LAPIC, &old) < 0 ||
+        kvm_call(fd, KVM_SET_LAPIC, state) < 0)
+        return false;
+    if (timer_mode(&old) != timer_mode(state) && kvm_call(fd, KVM_SET_LAPIC, state) < 0)
+        return false;
+    return !deadline || kvm_call(fd, KVM_SET_MSRS, &d) == 1;
+}
+
 static bool put_lapic(struct kvm_vcpu *v)
 {
     static const uint32_t mp[] = {[ACT_RUN] = KVM_MP_STATE_RUNNABLE,
@@ -102,19 +116,10 @@ static bool put_lapic(struct kvm_vcpu *v)
                                   [ACT_SHUTDOWN] = KVM_MP_STATE_RUNNABLE};
     struct cpu *c = v->c;
     struct lapic *l = v->vm->chips->apics->lapic[c->index];
-    struct kvm_lapic_state state, old;
+    struct kvm_lapic_state state;
     struct kvm_mp_state m = {.mp_state = mp[c->s.activity]};
-    struct deadline_msr d = {.nmsrs = 1,
-                             .entry = {.index = MSR_TSC_DEADLINE, .data = lapic_timer_deadline(l)}};
-    const struct deadline_msr none = {.nmsrs = 1, .entry = {.index = MSR_TSC_DEADLINE}};
     kvm_lapic_from(l, &state);
-    /* a deadline of the last time would pass once more; and a change of mode drops the count */
-    if (kvm_call(v->fd, KVM_SET_MSRS, &none) != 1 || kvm_call(v->fd, KVM_GET_LAPIC, &old) < 0 ||
-        kvm_call(v->fd, KVM_SET_LAPIC, &state) < 0)
-        return false;
-    if (timer_mode(&old) != timer_mode(&state) && kvm_call(v->fd, KVM_SET_LAPIC, &state) < 0)
-        return false;
-    return (!d.entry.data || kvm_call(v->fd, KVM_SET_MSRS, &d) == 1) &&
+    return kvm_lapic_set(v->fd, &state, lapic_timer_deadline(l)) &&
            kvm_call(v->fd, KVM_SET_MP_STATE, &m) >= 0;
 }
 

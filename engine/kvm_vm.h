@@ -163,7 +163,11 @@ bool kvm_pit_in(struct kvm_vm *k);
 void kvm_pit_stop(struct kvm_vm *k);
 void kvm_pit_out(struct kvm_vm *k);
 
-/* kvm_chips.c: before CPUs are made: the kernel's interrupt controllers, where they are wanted. */
+/* kvm_chips.c: a local APIC's state and deadline to a CPU, which may have had another before: its
+ * deadline would pass once more, and where the timer's mode changes, the kernel drops the count. */
+bool kvm_lapic_set(int fd, const struct kvm_lapic_state *state, uint64_t deadline);
+
+/* Before CPUs are made: the kernel's interrupt controllers, where they are wanted. */
 bool kvm_chips_make(struct kvm_vm *k, struct err *e);
 /* Drives an input of the kernel's controllers; `k` is a struct kvm_vm. */
 void kvm_chips_input(void *k, enum chips_input to, unsigned n, bool level);

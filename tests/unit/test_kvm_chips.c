@@ -268,6 +268,47 @@ static void test_expired(void **state)
     }
 }
 
+/* The kernel has what it is given, whatever it had before. */
+static void test_lapic_in_the_kernel(void **state)
+{
+    struct err e;
+    int dev = kvm_open(&e), vm = dev < 0 ? -1 : ioctl(dev, KVM_CREATE_VM, 0);
+    if (vm < 0 || ioctl(vm, KVM_CREATE_IRQCHIP, 0) < 0) {
+        if (dev >= 0)
+            close(dev);
+        skip();
+    }
+    int fd = ioctl(vm, KVM_CREATE_VCPU, 0);
+    struct {
+        struct kvm_cpuid2 head;
+        struct kvm_cpuid_entry2 entry;
+    } id = {.head = {.nent = 1}, .entry = {.function = 1, .ecx = 1 << 24, .edx = 1 << 9}};
+    assert_true(fd >= 0 && ioctl(fd, KVM_SET_CPUID2, &id) >= 0);
+    for (unsigned i = 0; i < 6; i++) {
+        struct kvm_lapic_state k = {0}, got;
+        struct {
+            struct kvm_msrs head;
+            struct kvm_msr_entry entry;
+        } m = {.head = {.nmsrs = 1}, .entry = {.index = 0x6e0}};
+        uint64_t deadline = i == 0 || i == 3 ? 1ull << 60 : 0;
+        bool counts = i == 2 || i == 4;
+        put_le32((uint8_t *)k.regs + 0xf0, 0x1ff);
+        put_le32((uint8_t *)k.regs + 0x320, counts ? 0x40 : 0x40040);
+        put_le32((uint8_t *)k.regs + 0x380, 4000000000);
+        put_le32((uint8_t *)k.regs + 0x390, counts ? 3000000000 : 0);
+        put_le32((uint8_t *)k.regs + 0x3e0, 0xb);
+        assert_true(kvm_lapic_set(fd, &k, deadline));
+        assert_int_equal(ioctl(fd, KVM_GET_MSRS, &m), 1);
+        assert_true(m.entry.data == deadline);
+        assert_true(ioctl(fd, KVM_GET_LAPIC, &got) >= 0);
+        if (counts)
+            assert_in_range(get_le32((uint8_t *)got.regs + 0x390), 1, 3000000000);
+    }
+    close(fd);
+    close(vm);
+    close(dev);
+}
+
 /* --- the interval timer ----------------------------------------------------------------------- */
 
 #define COUNT_HOUR 0xffff0000u /* and up: no tick comes */
@@ -724,6 +765,7 @@ int main(void)
         cmocka_unit_test(test_lapic),
         cmocka_unit_test(test_ended_count),
         cmocka_unit_test(test_expired),
+        cmocka_unit_test(test_lapic_in_the_kernel),
         cmocka_unit_test(test_pit_there_and_back),
         cmocka_unit_test(test_pit_one_shot),
         cmocka_unit_test(test_pit_phase),
