@@ -339,6 +339,7 @@ struct jit_cpu {
     uint32_t mxcsr;            /* the host's own */
     uint8_t vec_live;          /* the guest's vector registers and MXCSR are in the host's */
     uint8_t x87_live;          /* the guest's x87 is in the host's */
+    uint8_t carry;             /* CF of a recipe that keeps it (flags.h) */
     bool wide;                 /* `resume` because a window could not be opened … */
     bool wide_pair;            /* … which lies across two pages that are neighbours … */
     uint32_t wide_trace;       /* … in this trace (jit_site.trace), or 0 */

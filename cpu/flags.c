@@ -38,6 +38,14 @@ static uint32_t flags_by(unsigned kind, struct lazy l)
     }
 }
 
+/* INC and DEC, which keep CF. */
+static uint32_t step(uint64_t carry, const struct lazy *l, bool down)
+{
+    uint64_t most = down ? l->msb - 1 : l->msb, low = down ? 0xf : 0;
+    return zsp(l) | (uint32_t)(carry & F_C) | ((l->dst & 0xf) == low ? F_A : 0) |
+           (l->dst == most ? F_O : 0);
+}
+
 static uint32_t by_recipe(const struct cpu *c)
 {
     int32_t op = (int32_t)c->s.cc_op;
@@ -49,6 +57,8 @@ static uint32_t by_recipe(const struct cpu *c)
     else if (kind == REC_TEST)
         a &= src;
     struct lazy l = {a & mask, src & mask, BIT(bits - 1)};
+    if (kind == REC_INC || kind == REC_DEC)
+        return step(c->jit.carry, &l, kind == REC_DEC);
     return flags_by(kind == REC_ADD                      ? CC_ADD
                     : kind == REC_SUB || kind == REC_CMP ? CC_SUB
                                                          : CC_LOGIC,
@@ -72,12 +82,8 @@ uint32_t flags_arith(const struct cpu *c)
     case CC_ADD:
     case CC_SUB:
     case CC_LOGIC: return flags_by((unsigned)(c->s.cc_op >> 2), l);
-    case CC_INC:
-        return zsp(&l) | (uint32_t)(c->s.cc_src & F_C) | (l.dst & 0xf ? 0 : F_A) |
-               (l.dst == l.msb ? F_O : 0);
-    case CC_DEC:
-        return zsp(&l) | (uint32_t)(c->s.cc_src & F_C) | ((l.dst & 0xf) == 0xf ? F_A : 0) |
-               (l.dst == l.msb - 1 ? F_O : 0);
+    case CC_INC: return step(l.src, &l, false);
+    case CC_DEC: return step(l.src, &l, true);
     case CC_MIX: return zsp(&l) | (uint32_t)(c->s.cc_src & (F_C | F_A | F_O));
     default: return of_generated_code(c);
     }

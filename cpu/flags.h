@@ -34,6 +34,8 @@ enum rec_kind {
     REC_LOGIC, /* r[a] is the result of a logical operation */
     REC_CMP,   /* r[a] - src */
     REC_TEST,  /* r[a] & src */
+    REC_INC,   /* r[a] = x + 1; CF is jit.carry */
+    REC_DEC,
 };
 
 /* The six arithmetic flags at their places. */

@@ -134,6 +134,14 @@ static void by_recipe(struct emit *e, const struct flags_rec *r)
             x_rr(&e->a, size, 0x0faf, J_X0, e_use(e, r->b, J_X1));
         }
         break;
+    case REC_INC:
+    case REC_DEC:
+        e_get(e, J_X0, r->a);
+        x_lea(&e->a, 8, J_X0, xm(J_X0, r->kind == REC_INC ? -1 : 1));
+        x_rm(&e->a, 4, 0x0fba, 4, E_CPU(jit.carry)); /* bt */
+        x_u8(&e->a, 0);
+        x_rr(&e->a, size, size == 1 ? 0xfe : 0xff, r->kind == REC_DEC, J_X0);
+        break;
     case REC_SUB: /* what it was before: result + src */
         e_get(e, J_X0, r->a);
         compare_src(e, XA_ADD, 8, J_X0, r);
@@ -178,9 +186,11 @@ void e_flags_to_memory(struct emit *e)
 /* As the interpreter leaves them: cc_dst and cc_src. */
 void e_pin_recipe(struct emit *e, const struct flags_rec *r)
 {
-    unsigned kind = r->kind == REC_ADD                         ? CC_ADD
-                    : r->kind == REC_SUB || r->kind == REC_CMP ? CC_SUB
-                                                               : CC_LOGIC;
+    static const uint8_t kinds[] = {
+        [REC_ADD] = CC_ADD,    [REC_SUB] = CC_SUB, [REC_LOGIC] = CC_LOGIC, [REC_CMP] = CC_SUB,
+        [REC_TEST] = CC_LOGIC, [REC_INC] = CC_INC, [REC_DEC] = CC_DEC};
+    unsigned kind = kinds[r->kind];
+    bool src = kind == CC_ADD || kind == CC_SUB;
     unsigned v = r->kind == REC_CMP || r->kind == REC_TEST ? J_X0 : e_use(e, r->a, J_X0);
     if (r->kind == REC_CMP || r->kind == REC_TEST)
         e_get(e, J_X0, r->a);
@@ -189,10 +199,14 @@ void e_pin_recipe(struct emit *e, const struct flags_rec *r)
     else if (r->kind == REC_TEST && (r->imm || r->b != r->a))
         compare_src(e, XA_AND, 8, J_X0, r);
     x_store(&e->a, 8, E_CPU(s.cc_dst), v);
-    if (kind != CC_LOGIC && r->imm)
+    if (src && r->imm)
         x_store_i(&e->a, 8, E_CPU(s.cc_src), r->v);
-    else if (kind != CC_LOGIC)
+    else if (src)
         x_store(&e->a, 8, E_CPU(s.cc_src), e_use(e, r->b, J_X1));
+    if (kind == CC_INC || kind == CC_DEC) {
+        x_rm(&e->a, 4, 0x0fb6, J_X1, E_CPU(jit.carry));
+        x_store(&e->a, 8, E_CPU(s.cc_src), J_X1);
+    }
     x_store_i(&e->a, 8, E_CPU(s.cc_op), (int64_t)(kind * 4 + r->lg));
     e->fl.host = e->before.host = false;
     e->fl.mem = e->before.mem = true;

@@ -114,6 +114,7 @@ struct jit_site {
     uint8_t index, which_as, index_as; /* … 1, 2: their lower halves, zero- or sign-extended */
     uint8_t edge : 1;                  /* … must not be near the end of the 32-bit space */
     uint8_t pairs : 1;                 /* … may lie across two pages */
+    uint8_t stores : 1;                /* … u itself writes */
     uint32_t trace;                    /* offset of the trace's struct jit_block, or 0 */
     int32_t page;                      /* the block's page lies there from jit.page */
 };

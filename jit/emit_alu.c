@@ -326,15 +326,23 @@ bool emit_compare(struct emit *e, const struct uop *u)
     return true;
 }
 
-/* INC and DEC keep CF. */
+/* INC and DEC keep CF, which is noted apart at once. */
 bool emit_step(struct emit *e, const struct uop *u)
 {
     unsigned size = 1u << LG(u, UOP_INC8), d = e->home[u->dst], digit = u->op >= UOP_DEC8;
     unsigned opcode = size == 1 ? 0xfe : 0xff;
+    struct flags_rec rec = no_recipe;
     if (u->dst != u->a)
         return false;
-    if (e->need[e->i + 1])
+    if (e->need[e->i + 1]) {
         e_flags_in(e);
+        rec = (struct flags_rec){.kind = digit ? REC_DEC : REC_INC,
+                                 .lg = (uint8_t)LG(u, UOP_INC8),
+                                 .a = u->dst,
+                                 .imm = true};
+        e->fl.rec.kind = REC_NONE;
+        x_rm(&e->a, 1, 0x0f90 | XC_B, 0, E_CPU(jit.carry)); /* setc */
+    }
     e_write(e, u->dst);
     if (d != J_NONE) {
         x_rr(&e->a, size, opcode, digit, d);
@@ -345,7 +353,7 @@ bool emit_step(struct emit *e, const struct uop *u)
         x_rr(&e->a, 4, opcode, digit, J_X0);
         e_put(e, u->dst, 8, J_X0);
     }
-    e_flags_out(e, no_recipe);
+    e_flags_out(e, rec);
     return true;
 }
 

@@ -277,6 +277,8 @@ static void follow(struct planner *p, const struct uop *u)
     } else if (op == (wide ? UOP_SUB_I64 : UOP_SUB_I32) ||
                op == (wide ? UOP_SUB_IN64 : UOP_SUB_IN32)) {
         derive(p, u->dst, u->a, wide ? -u->imm : -(int64_t)(int32_t)u->imm);
+    } else if (op == (wide ? UOP_INC64 : UOP_INC32) || op == (wide ? UOP_DEC64 : UOP_DEC32)) {
+        derive(p, u->dst, u->a, op == UOP_INC64 || op == UOP_INC32 ? 1 : -1);
     } else if (op == (wide ? UOP_LEA64 : UOP_LEA32) && u->b == R_ZERO && u->a < R_GENERAL) {
         derive(p, u->dst, u->a, wide ? u->imm : (int32_t)u->imm);
     } else if (uop_calls(u) || uop_returns(u)) {
@@ -747,7 +749,8 @@ void win_site(const struct emit *e, const struct stub *s, struct jit_site *p)
     p->size = a.size & 63;
     p->align = w->align & 31;
     p->write = w->write;
-    p->slow = w->mixed || (s->entry && !w->early);
+    p->stores = a.write;
+    p->slow = s->entry && !w->early;
     p->which = s->entry ? w->root % R_COUNT : a.base;
     p->index = s->entry ? w->index % R_COUNT : a.index;
     p->which_as = s->entry ? (uint8_t)(w->root / R_COUNT) : 0;

@@ -242,7 +242,7 @@ bool jit_wide(struct cpu *c, const struct jit_site *s)
     bool there = in_bounds(s, first);
     interp_mark(c, u);
     if (!s->slow && there && ((first & (PAGE_SIZE - 1)) + s->bytes <= PAGE_SIZE || s->pairs) &&
-        lin_probe(c, first + s->at, s->write ? ACC_WRITE : ACC_READ, s->size)) {
+        lin_probe(c, first + s->at, s->stores ? ACC_WRITE : ACC_READ, s->size)) {
         const struct tlb_entry *t = tlb_slot(c, c->tlb_ctx, first);
         if ((first - (s->write ? t->write : t->read) <= PAGE_SIZE - s->bytes ||
              side_by_side(c, s, first)) &&
