@@ -279,17 +279,17 @@ static void test_lapic_in_the_kernel(void **state)
         skip();
     }
     int fd = ioctl(vm, KVM_CREATE_VCPU, 0);
-    struct {
-        struct kvm_cpuid2 head;
+    struct { /* struct kvm_cpuid2 with its entry */
+        uint32_t nent, padding;
         struct kvm_cpuid_entry2 entry;
-    } id = {.head = {.nent = 1}, .entry = {.function = 1, .ecx = 1 << 24, .edx = 1 << 9}};
+    } id = {.nent = 1, .entry = {.function = 1, .ecx = 1 << 24, .edx = 1 << 9}};
     assert_true(fd >= 0 && ioctl(fd, KVM_SET_CPUID2, &id) >= 0);
     for (unsigned i = 0; i < 6; i++) {
         struct kvm_lapic_state k = {0}, got;
-        struct {
-            struct kvm_msrs head;
+        struct { /* struct kvm_msrs with its entry */
+            uint32_t nmsrs, pad;
             struct kvm_msr_entry entry;
-        } m = {.head = {.nmsrs = 1}, .entry = {.index = 0x6e0}};
+        } m = {.nmsrs = 1, .entry = {.index = 0x6e0}};
         uint64_t deadline = i == 0 || i == 3 ? 1ull << 60 : 0;
         bool counts = i == 2 || i == 4;
         put_le32((uint8_t *)k.regs + 0xf0, 0x1ff);
