@@ -4,6 +4,7 @@ import re
 import select
 import socket
 import subprocess
+import time
 
 import pytest
 from conftest import PATIENCE, Machine, need
@@ -395,6 +396,11 @@ def linux(default_guest):
     m.expect(r"ishi:\S+# ")
     m.send("\x01c")
     m.expect(PROMPT)
+    while "CPL 0, halted" not in m.run("info registers", PROMPT):  # the shell may not sleep yet
+        m.send("\x01c")
+        time.sleep(0.1)
+        m.send("\x01c")
+        m.expect(PROMPT)
     yield m
     m.line("quit")
     assert m.status() == 0
