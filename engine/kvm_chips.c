@@ -209,9 +209,11 @@ static bool is_running(const struct kvm_vcpu *v)
 /* A timer's expiry becomes a request in the local APIC when its CPU next runs, and not before. With
  * a signal that only KVM_RUN lets through, the CPU runs up to the guest's door and no further; it
  * does so as one that halts, as where the processor itself counts for a guest that runs, the kernel
- * looks at the time itself only then. */
+ * looks at the time itself only then. An exit that its own thread is yet to look at (a triple fault,
+ * a breakpoint) stays. */
 static void settle_timer(struct kvm_vcpu *v, struct settled *s)
 {
+    struct kvm_run was = *v->run;
     struct { /* struct kvm_signal_mask, with its set */
         uint32_t len;
         uint8_t set[8];
@@ -229,6 +231,10 @@ static void settle_timer(struct kvm_vcpu *v, struct settled *s)
     if (kvm_call(v->fd, KVM_SET_SIGNAL_MASK, &all) >= 0) {
         ioctl(v->fd, KVM_RUN, 0);
         kvm_call(v->fd, KVM_SET_SIGNAL_MASK, NULL);
+    }
+    if (v->exited) {
+        v->run->exit_reason = was.exit_reason;
+        memcpy(v->run->padding, was.padding, sizeof was.padding);
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
