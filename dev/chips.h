@@ -16,6 +16,7 @@
 enum chips_wish {
     CHIPS_OURS,   /* we have */
     CHIPS_KERNEL, /* the kernel, or the engine does not join */
+    CHIPS_AUTO,   /* the kernel, where it has all and they spare something; else we */
 };
 
 enum chips_input { CHIPS_PIC, CHIPS_IOAPIC };
@@ -26,6 +27,7 @@ struct irq_chips {
     struct i8254 *pit;
     struct apic_bus *apics; /* lapic[i] is CPU i's */
     enum chips_wish wish;
+    bool kernels; /* the engine has others, which take these's place while it runs CPUs */
     bool pit_off; /* the HPET stands in for the interval timer's channel 0 */
     /* An input's level changed. NULL: nobody has taken the chips. */
     void (*input)(void *opaque, enum chips_input to, unsigned n, bool level);

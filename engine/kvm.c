@@ -598,6 +598,8 @@ static void free_vm(struct kvm_vm *k)
         k->chips->input = NULL;
         k->chips->message = NULL;
     }
+    if (k->chips)
+        k->chips->kernels = false;
     kvm_notify_free(k);
     for (unsigned i = 0; i < k->count; i++) {
         struct kvm_vcpu *v = &k->vcpu[i];

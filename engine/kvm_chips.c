@@ -15,6 +15,7 @@
 
 #include "cpu/share.h"
 #include "dev/lapic_timer.h"
+#include "engine/kvm_host.h"
 #include "engine/kvm_vm.h"
 
 #define MSR_TSC_DEADLINE 0x6e0
@@ -74,6 +75,8 @@ bool kvm_chips_make(struct kvm_vm *k, struct err *e)
     bool threads = k->vcpu[0].c->parallel, can = true;
     if (!chips || chips->wish == CHIPS_OURS)
         return true;
+    if (chips->wish == CHIPS_AUTO && (!threads || k->emulates || kvm_chips_lack(k->fd)))
+        return true;
     for (size_t i = 0; i < ARRAY_LEN(need); i++)
         can = can && ioctl(k->fd, KVM_CHECK_EXTENSION, need[i]) > 0;
     if (!threads)
@@ -83,6 +86,7 @@ bool kvm_chips_make(struct kvm_vm *k, struct err *e)
         return err_set(e, ERR_UNSUPPORTED,
                        "this kernel's KVM has no interrupt controllers for ishi: --irqchip ishi");
     k->chips = chips;
+    chips->kernels = true;
     kvm_pit_make(k);
     return true;
 }
@@ -209,8 +213,8 @@ static bool is_running(const struct kvm_vcpu *v)
 /* A timer's expiry becomes a request in the local APIC when its CPU next runs, and not before. With
  * a signal that only KVM_RUN lets through, the CPU runs up to the guest's door and no further; it
  * does so as one that halts, as where the processor itself counts for a guest that runs, the kernel
- * looks at the time itself only then. An exit that its own thread is yet to look at (a triple fault,
- * a breakpoint) stays. */
+ * looks at the time itself only then. An exit that its own thread is yet to look at (a triple
+ * fault, a breakpoint) stays. */
 static void settle_timer(struct kvm_vcpu *v, struct settled *s)
 {
     struct kvm_run was = *v->run;

@@ -191,6 +191,17 @@ static void measure(int dev, struct kvm_report *r)
     r->measure_ns = (uint64_t)(ns_now() - start);
 }
 
+const char *kvm_chips_lack(int fd)
+{
+    static const char *const need[] = {"IRQCHIP", "IRQ_ROUTING", "TSC_DEADLINE_TIMER", "MP_STATE",
+                                       "PIT2",    "PIT_STATE2",  "REINJECT_CONTROL"};
+    for (size_t i = 0; i < ARRAY_LEN(caps); i++)
+        for (size_t n = 0; n < ARRAY_LEN(need); n++)
+            if (!strcmp(caps[i].name, need[n]) && ioctl(fd, KVM_CHECK_EXTENSION, caps[i].cap) <= 0)
+                return need[n];
+    return NULL;
+}
+
 static bool ask(int dev, struct kvm_report *r)
 {
     bool ok = true;
@@ -215,6 +226,7 @@ void kvm_probe(struct kvm_report *r, bool thorough)
     if (dev < 0)
         return;
     r->version = KVM_API_VERSION;
+    r->chips_lack = kvm_chips_lack(dev);
     r->usable = ask(dev, r) && kvm_features(dev, &r->features, &r->why_not);
     bool run = r->usable && (thorough || !r->emulates);
     if (run)
@@ -239,4 +251,15 @@ const struct engine *kvm_choose(const struct kvm_report *r, char *why, size_t si
     else
         snprintf(why, size, "/dev/kvm works");
     return r->usable && !slow ? &engine_kvm : engine_default();
+}
+
+const char *kvm_choose_chips(const struct kvm_report *r, char *why, size_t size)
+{
+    if (r->chips_lack)
+        snprintf(why, size, "this kernel's KVM has no %s", r->chips_lack);
+    else if (r->emulates)
+        snprintf(why, size, "a kernel that emulates hands over to ishi's own CPU too often");
+    else
+        snprintf(why, size, "they spare exits, with --sched parallel");
+    return r->chips_lack || r->emulates ? "ishi" : "kernel";
 }

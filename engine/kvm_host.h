@@ -23,9 +23,14 @@ struct kvm_report {
     uint64_t measure_ns;          /* how long that took, with the making of a machine */
     uint64_t tsc_khz;             /* of a guest's time-stamp counter; 0: not known */
     struct isa_features features; /* that a guest can have */
+    const char *chips_lack;       /* kvm_chips_lack() */
     unsigned cap_count;
     struct kvm_cap cap[KVM_CAPS];
 };
+
+/* What this kernel lacks to have the interrupt controllers and the interval timer (`--irqchip
+ * auto`), as kvm_cap.name; NULL: nothing. `fd`: of /dev/kvm or a machine. */
+const char *kvm_chips_lack(int fd);
 
 /* Opens /dev/kvm, asks it, and runs a short loop in a machine of one page; where the processor's
  * lack of virtualisation says enough, that only if `thorough`. */
@@ -36,5 +41,8 @@ void kvm_probe(struct kvm_report *r, bool thorough);
 
 /* What `auto` takes after such a report, and in `why` a clause that says why. */
 const struct engine *kvm_choose(const struct kvm_report *r, char *why, size_t size);
+/* Whose interrupt controllers `--irqchip auto` takes on KVM where CPUs run side by side: "kernel"
+ * or "ishi"; and why. */
+const char *kvm_choose_chips(const struct kvm_report *r, char *why, size_t size);
 
 #endif

@@ -73,6 +73,8 @@ void kvm_show(struct cpu *c, char *buf, size_t size)
         say(&t, "interrupt controllers: %s; they went there %llu times\n",
             c->vcpu->vm->live ? "the kernel's" : "the kernel's, but ishi's just now",
             (unsigned long long)s->chips_in);
+    else
+        say(&t, "interrupt controllers: ishi's\n");
     say(&t, "entries %llu, states loaded %llu, stored %llu\nexits by reason:\n",
         (unsigned long long)s->runs, (unsigned long long)s->loads, (unsigned long long)s->stores);
     for (unsigned i = 0; i < KVM_EXITS; i++)

@@ -189,13 +189,14 @@ static bool set_screenshot(struct options *o, const char *s, struct err *e)
 
 static bool set_irqchip(struct options *o, const char *s, struct err *e)
 {
-    static const char *const names[] = {[CHIPS_OURS] = "ishi", [CHIPS_KERNEL] = "kernel"};
+    static const char *const names[] = {
+        [CHIPS_OURS] = "ishi", [CHIPS_KERNEL] = "kernel", [CHIPS_AUTO] = "auto"};
     for (unsigned i = 0; i < ARRAY_LEN(names); i++)
         if (!strcmp(s, names[i])) {
             o->irqchip = (enum chips_wish)i;
             return true;
         }
-    return bad(e, "irqchip", s, "give ishi or kernel");
+    return bad(e, "irqchip", s, "give auto, ishi or kernel");
 }
 
 static bool set_sched(struct options *o, const char *s, struct err *e)
@@ -396,10 +397,13 @@ static const struct option table[] = {
      "hosts. While a debugger has breakpoints or steps, CPUs take turns. Default parallel where "
      "there are several CPUs and it can be had; with --clock virtual or --stop-after, turns.",
      set_sched},
-    {"irqchip", 0, "ishi|kernel",
-     "Whose interrupt controllers (PIC, I/O APIC, local APICs) a guest has on KVM: the kernel's "
-     "spare it an exit for each interrupt and each IPI, but have not been seen with a Linux on a "
-     "host that virtualises. Default ishi.",
+    {"irqchip", 0, "auto|ishi|kernel",
+     "Whose interrupt controllers (PIC, I/O APIC, local APICs) and interval timer a guest has on "
+     "KVM: the kernel's spare it an exit for each interrupt and each IPI, but have been seen with "
+     "a "
+     "Linux on one host that virtualises only, an emulated one. auto: the kernel's, where it has "
+     "all of them, the host virtualises and CPUs have threads of their own; else ishi's. Default "
+     "ishi.",
      set_irqchip},
     {"rtc", 0, "SECONDS", "Time of the real-time clock at the start, in seconds since 1970 UTC.",
      set_rtc},

@@ -9,7 +9,8 @@
 struct probe {
     struct kvm_report kvm;
     const struct engine *engine;
-    char why[300];
+    char why[300], chips_why[200];
+    const char *chips;             /* irqchip */
     const struct cpu_model *model; /* the default one */
 };
 
@@ -60,6 +61,8 @@ static void print_plain(const struct probe *p)
     if (k->tsc_khz)
         printf("TSC        %.3f MHz\n", (double)k->tsc_khz / 1e3);
     printf("auto       takes %s: %s\n", p->engine->name, p->why);
+    if (k->usable)
+        printf("irqchip    --irqchip auto takes %s's on KVM: %s\n", p->chips, p->chips_why);
     if (!k->cap_count)
         return;
     printf("\ncapabilities (needed ones marked *)\n");
@@ -111,6 +114,10 @@ static void print_json(const struct probe *p)
     json_text(p->engine->name);
     printf(",\n  \"why\": ");
     json_text(p->why);
+    printf(",\n  \"irqchip\": ");
+    json_text(k->usable ? p->chips : "");
+    printf(",\n  \"irqchip_why\": ");
+    json_text(k->usable ? p->chips_why : "");
     printf(",\n  \"capabilities\": {");
     for (unsigned i = 0; i < k->cap_count; i++) {
         printf("%s\n    \"%s\": {\"value\": %d, \"needed\": %s, \"use\": ", i ? "," : "",
@@ -134,6 +141,7 @@ int command_probe(int argc, char **argv)
     struct probe *p = xcalloc(1, sizeof *p);
     kvm_probe(&p->kvm, true);
     p->engine = kvm_choose(&p->kvm, p->why, sizeof p->why);
+    p->chips = kvm_choose_chips(&p->kvm, p->chips_why, sizeof p->chips_why);
     p->model = cpu_model_find(NULL);
     (json ? print_json : print_plain)(p);
     free(p);

@@ -131,9 +131,12 @@ static uint64_t patience(struct front *f)
 static void tell_engine(struct front *f)
 {
     char text[400];
-    snprintf(text, sizeof text, "engine %s, %s%s%s; Ctrl-A x quits, Ctrl-A h helps",
-             f->setup.config.engine->name, f->setup.config.engine->text, *f->why ? ": " : "",
-             f->why);
+    const struct engine *x = f->setup.config.engine;
+    const char *chips = x != &engine_kvm                             ? ""
+                        : machine_cpu(f->machine, 0)->chips->kernels ? "; the kernel's irqchip"
+                                                                     : "; ishi's irqchip";
+    snprintf(text, sizeof text, "engine %s, %s%s%s%s; Ctrl-A x quits, Ctrl-A h helps", x->name,
+             x->text, *f->why ? ": " : "", f->why, chips);
     note(f, text);
 }
 

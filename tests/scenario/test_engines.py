@@ -274,8 +274,8 @@ def test_trace_in_the_monitor(ishi, guest):
 
 @needs_kvm
 def test_exits_in_the_log(guest):
-    done = subprocess.run([ISHI, "--engine", "kvm", "--mem", "64M", "--log", "kvm,exit", guest], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
+    done = subprocess.run([ISHI, "--engine", "kvm", "--irqchip", "ishi", "--mem", "64M", "--log", "kvm,exit", guest],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
     assert done.returncode == 11
     assert re.search(r"^exit: cpu0: OUT to port 20 of 11, 1 bytes, 1 times$", done.stdout, re.M)
     assert re.search(r"^kvm:   port +3f8 +\d+$", done.stdout, re.M)
@@ -283,12 +283,16 @@ def test_exits_in_the_log(guest):
 
 
 @needs_kvm
-@pytest.mark.parametrize("irqchip", ["ishi", "kernel"])
+@pytest.mark.parametrize("irqchip", ["ishi", "kernel", "auto", "turns"])
 def test_irqchip(guest, irqchip):
     """With the kernel's interrupt controllers no access to them leaves the kernel; the guest sees no difference."""
-    done = subprocess.run([ISHI, "--engine", "kvm", "--irqchip", irqchip, "--mem", "64M", "--log", "kvm", guest],
+    more = ["--irqchip", "auto", "--sched", "turns"] if irqchip == "turns" else ["--irqchip", irqchip]
+    done = subprocess.run([ISHI, "--engine", "kvm", *more, "--mem", "64M", "--log", "kvm", guest],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
     assert done.returncode == 11 and "nothing was disturbed" in done.stdout, done.stdout
+    if irqchip == "auto":  # as probe says of this host
+        irqchip = json.loads(subprocess.run([ISHI, "probe", "--json"], stdout=subprocess.PIPE, check=True).stdout)["irqchip"]
+    assert ("interrupt controllers: ishi's" in done.stdout) == (irqchip != "kernel")
     assert ("interrupt controllers: the kernel's" in done.stdout) == (irqchip == "kernel")
     assert (re.search(r"port +(20|21|40|43|a0|a1) |page +fee00000", done.stdout) is None) == (irqchip == "kernel"), done.stdout
 
@@ -326,6 +330,8 @@ def test_probe():
     assert parts["usable"] or parts["why_not"]
     if parts["usable"]:
         assert parts["instruction_ps"] > 0 and "fpu" in parts["features"]
+        assert f"takes {parts['irqchip']}'s on KVM: {parts['irqchip_why']}\n" in plain
+        assert parts["irqchip"] == "ishi" or not parts["emulates"]
 
 
 @needs_kvm
