@@ -4,17 +4,16 @@
  * followed over jumps, calls and the branches' more frequent sides, as they were seen while blocks
  * were interpreted, until it comes back to its beginning or is long. A return is followed if its
  * call is in the path: then it is compared with where that wanted to return to. A loop of few
- * rounds is unrolled. The uops of
- * all its blocks become one listing, for which windows, homes and the places of flags are planned
- * as for a block. Where the path may be left, a stub gives back the budget paid for the rest, puts
- * homes and flags where they are between blocks, and takes that block's own exit, whose link it
- * shares. What faults, calls C or leaves to the interpreter is a site of the block that it belongs
- * to; so nobody but the emitter knows of the trace.
+ * rounds is unrolled. The uops of all its blocks become one listing, for which windows, homes and
+ * the places of flags are planned as for a block. Where the path may be left, a stub gives back the
+ * budget paid for the rest, puts homes and flags where they are between blocks, and takes that
+ * block's own exit, whose link it shares. What faults, calls C or leaves to the interpreter is a
+ * site of the block that it belongs to; so nobody but the emitter knows of the trace.
  *
- * A path goes on to another page if that is known just then. jit.page stays the first
- * block's while the trace runs, and sites know where their block's page lies from there. What the
- * other pages are is looked at when the trace is entered under a stamp that it was not entered
- * under before (cpu.jit.spans).
+ * A path goes on to another page if that is known just then. jit.page stays the first block's while
+ * the trace runs, and sites know where their block's page lies from there. What the other pages are
+ * is looked at when the trace is entered under a stamp that it was not entered under before
+ * (cpu.jit.spans).
  *
  * It stands in for its first block, whose own code is run when the budget is too short for the
  * whole path. It ends when one of its blocks is dropped or compiled anew. If that happens while it

@@ -138,6 +138,69 @@ static void test_pages(void **state)
     }
 }
 
+/* The same loop while a second CPU writes the addend on the second page: by one cache of code for
+ * both CPUs, as they take turns, or by one for each, as on threads. */
+#define ROUNDS 12
+
+static struct cpu *second(struct pc *p, bool apart)
+{
+    static const uint8_t code[] = {0x88, 0x06, 0xeb, 0xfe}; /* mov [rsi], al; jmp . */
+    struct cpu *c = aligned_alloc(64, (sizeof *c + 63) / 64 * 64), *both[] = {&p->cpu, c};
+    struct isa_features all = {{~0ull, ~0ull}};
+    struct err e;
+    memset(c, 0, sizeof *c);
+    p->engine->part(both, 1);
+    cpu_init(c, 1, 2, &p->bus, &p->clock, &p->rng, NULL, &all);
+    p->cpu.parallel = c->parallel = apart;
+    assert_true(p->engine->join(both, 2, &e));
+    c->s = p->cpu.s;
+    c->s.rip = 0x3000;
+    c->s.r[R_SI] = 0x5002;
+    memcpy(p->ram + 0x3000, code, sizeof code);
+    tlb_flush(c);
+    cpu_mode_changed(c);
+    return c;
+}
+
+static void test_other_cpu(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2 * WAYS; i++) {
+        struct twins t = begin_pages((enum way)(i % WAYS), INVLPG);
+        struct cpu *other[2];
+        struct rng r;
+        rng_seed(&r, i);
+        for (unsigned k = 0; k < 2; k++) {
+            put_le32(t.p[k]->ram + CODE + 9, 0); /* the page table stays */
+            put_le32(t.p[k]->ram + CODE + 23, 1u << 30);
+            other[k] = second(t.p[k], i >= WAYS);
+        }
+        for (unsigned round = 0; round < ROUNDS; round++) {
+            uint64_t n = 25000 + rng_next(&r) % 9; /* anywhere in the loop */
+            for (unsigned k = 0; k < 2; k++) {
+                struct pc *p = t.p[k];
+                assert_int_equal(p->engine->run(&p->cpu, n), ENGINE_BUDGET);
+                other[k]->s.rip = 0x3000;
+                other[k]->s.r[R_AX] = round;
+                assert_int_equal(p->engine->run(other[k], 2), ENGINE_BUDGET);
+                assert_int_equal(p->engine->run(&p->cpu, 40), ENGINE_BUDGET);
+            }
+            if (hash(t.p[0]) != hash(t.p[1]))
+                fail_msg("case %u round %u", i, round);
+        }
+        assert_true(jit_stats(t.p[1]->cpu.jit.jit)->traces >= (i % WAYS == BY_JUMP ? ROUNDS : 2));
+        for (unsigned k = 0; k < 2; k++) {
+            struct cpu *both[] = {&t.p[k]->cpu, other[k]};
+            struct err e;
+            t.p[k]->engine->part(both, 2);
+            cpu_free(other[k]);
+            free(other[k]);
+            assert_true(t.p[k]->engine->join(both, 1, &e));
+        }
+        end(&t);
+    }
+}
+
 /* A loop in which an instruction lies across the end of its page. In round 3000 the next page is
  * put elsewhere, or one of the two is written. */
 enum change { MAP_INVLPG, MAP_CR3, WRITE_FIRST, WRITE_SECOND, CHANGES };
@@ -266,7 +329,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_store_to_trace), cmocka_unit_test(test_x87_in_trace),
         cmocka_unit_test(test_pages),          cmocka_unit_test(test_across),
-        cmocka_unit_test(test_return),         cmocka_unit_test(test_short_loop),
+        cmocka_unit_test(test_other_cpu),      cmocka_unit_test(test_return),
+        cmocka_unit_test(test_short_loop),
     };
     return RUN(tests);
 }
