@@ -461,7 +461,7 @@ void e_pin_recipe(struct emit *e, const struct flags_rec *r);
 uint32_t e_site(struct emit *e, bool (*fn)(struct cpu *, const struct jit_site *), unsigned kind,
                 const struct uop *u, int32_t ahead);
 
-/* What sites call (jit.c). */
+/* What sites call (calls.c). */
 bool jit_access(struct cpu *c, const struct jit_site *s);
 bool jit_help(struct cpu *c, const struct jit_site *s);
 bool jit_flags(struct cpu *c, const struct jit_site *s);

@@ -1,4 +1,4 @@
-/* What a jit is made of: for jit.c and show.c only. */
+/* What a jit is made of: for calls.c, jit.c and show.c only. */
 #ifndef ISHI_JIT_OWN_H
 #define ISHI_JIT_OWN_H
 
@@ -44,5 +44,8 @@ struct jit {
     struct trace_node *nodes; /* 0 is none */
     uint32_t trace_count, node_count;
 };
+
+/* The linear address of a site's block. */
+uint64_t jit_place(const struct cpu *c, const struct jit_site *s);
 
 #endif
