@@ -183,32 +183,22 @@ void e_flags_to_memory(struct emit *e)
     save_host(e);
 }
 
-/* As the interpreter leaves them: cc_dst and cc_src. */
+/* Notes the recipe with values instead of registers, so that these may change. */
 void e_pin_recipe(struct emit *e, const struct flags_rec *r)
 {
-    static const uint8_t kinds[] = {
-        [REC_ADD] = CC_ADD,    [REC_SUB] = CC_SUB, [REC_LOGIC] = CC_LOGIC, [REC_CMP] = CC_SUB,
-        [REC_TEST] = CC_LOGIC, [REC_INC] = CC_INC, [REC_DEC] = CC_DEC};
-    unsigned kind = kinds[r->kind];
-    bool src = kind == CC_ADD || kind == CC_SUB;
-    unsigned v = r->kind == REC_CMP || r->kind == REC_TEST ? J_X0 : e_use(e, r->a, J_X0);
-    if (r->kind == REC_CMP || r->kind == REC_TEST)
-        e_get(e, J_X0, r->a);
-    if (r->kind == REC_CMP)
-        compare_src(e, XA_SUB, 8, J_X0, r);
-    else if (r->kind == REC_TEST && (r->imm || r->b != r->a))
-        compare_src(e, XA_AND, 8, J_X0, r);
-    x_store(&e->a, 8, E_CPU(s.cc_dst), v);
-    if (src && r->imm)
-        x_store_i(&e->a, 8, E_CPU(s.cc_src), r->v);
-    else if (src)
-        x_store(&e->a, 8, E_CPU(s.cc_src), e_use(e, r->b, J_X1));
-    if (kind == CC_INC || kind == CC_DEC) {
-        x_rm(&e->a, 4, 0x0fb6, J_X1, E_CPU(jit.carry));
-        x_store(&e->a, 8, E_CPU(s.cc_src), J_X1);
+    struct flags_rec kept = *r;
+    bool same = r->kind == REC_TEST && !r->imm && r->a == r->b;
+    if (same)
+        kept = (struct flags_rec){.kind = REC_LOGIC, .lg = r->lg, .a = r->a, .imm = true};
+    if (kept.a != R_K0)
+        kept.a = (uint8_t)e_keep(e, R_K0, kept.a);
+    if (kept.kind == REC_LOGIC) {
+        kept.imm = true;
+        kept.v = 0;
+    } else if (!kept.imm && kept.b != R_K1) {
+        kept.b = (uint8_t)e_keep(e, R_K1, kept.b);
     }
-    x_store_i(&e->a, 8, E_CPU(s.cc_op), (int64_t)(kind * 4 + r->lg));
-    e->fl.host = e->before.host = false;
+    e_note_recipe(e, &kept);
     e->fl.mem = e->before.mem = true;
     e->fl.mem_host = e->before.mem_host = false;
 }

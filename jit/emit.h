@@ -485,7 +485,7 @@ bool trace_plan(struct emit *e, const struct trace_env *env, struct block *head,
 bool emit_trace(struct emit *e, struct block *b);
 /* Out of a trace, by exit `which` of u's block: what was paid for the rest is given back. */
 void e_side(struct emit *e, const struct uop *u, unsigned which);
-void e_note_recipe(struct emit *e);
+void e_note_recipe(struct emit *e, struct flags_rec *r);
 /* Could a trace begin with b? */
 bool trace_worth(const struct block *b);
 /* The part that u, or nothing, is of; where a part's first byte lies, from jit.page. */

@@ -394,9 +394,8 @@ static int32_t recipe_code(const struct flags_rec *r)
 }
 
 /* Notes the recipe. A constant that does not fit into the code is kept as a register would be. */
-void e_note_recipe(struct emit *e)
+void e_note_recipe(struct emit *e, struct flags_rec *r)
 {
-    struct flags_rec *r = &e->fl.rec;
     if (!constant_fits(r)) {
         x_store_i(&e->a, 8, e_slot(R_K1), r->v);
         r->imm = false;
@@ -412,7 +411,7 @@ static enum exit_flags settle(struct emit *e)
         return EXIT_MEM;
     if (!recipe_fits(&e->fl.rec) || e->parts > 1)
         return EXIT_SAVE;
-    e_note_recipe(e);
+    e_note_recipe(e, &e->fl.rec);
     return EXIT_RECIPE;
 }
 
@@ -456,7 +455,7 @@ bool e_loops(const struct emit *e)
 static void note_round(struct emit *e)
 {
     if (e->early_call)
-        e_note_recipe(e);
+        e_note_recipe(e, &e->fl.rec);
     else
         e->late = e->fl.rec;
 }

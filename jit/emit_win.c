@@ -46,8 +46,9 @@
 
 #include "cpu/x87.h"
 
-#define WIDE     512  /* bytes that one check may span */
-#define FAR_DISP 4096 /* of 32-bit code: beyond it a displacement may be meant to wrap around */
+#define PINNED_ROUNDS 3
+#define WIDE          512  /* bytes that one check may span */
+#define FAR_DISP      4096 /* of 32-bit code: beyond it a displacement may be meant to wrap around */
 
 #define R_GENERAL 16u /* general registers */
 
@@ -315,18 +316,25 @@ static int8_t stride(const struct planner *p, const struct window *w)
     return by >= -64 && by <= 64 && !(by & w->align) ? (int8_t)by : 0;
 }
 
-/* Has the loop rounds enough, as far as they were seen? A strip takes some time to begin. */
-static bool is_long(const struct emit *e)
+/* Has the loop more rounds than that, as far as they were seen? Of a path each branch may end it.
+ */
+static bool is_long(const struct emit *e, unsigned rounds)
 {
-    unsigned via = e->parts > 1 ? e->via : 1;
-    const uint8_t *went = e->part[e->parts - 1].b->went;
-    return went[via] > 6 * went[!via];
+    unsigned left = 0;
+    for (unsigned p = 0; p < e->parts; p++) {
+        bool last = p + 1 == e->parts;
+        unsigned via = !last ? e->part[p + 1].via : e->parts > 1 ? e->via : 1;
+        const uint8_t *went = e->part[p].b->went;
+        unsigned all = went[0] + went[1];
+        left += all ? went[!via] * 1024u / all : 0;
+    }
+    return left * rounds < 1024;
 }
 
 /* Nothing in the block forbids that windows are kept from round to round. */
 static bool can_pin(const struct emit *e)
 {
-    if (!e_loops(e))
+    if (!e_loops(e) || (e->parts > 1 && !is_long(e, PINNED_ROUNDS)))
         return false;
     for (unsigned i = 0; i < e->n; i++)
         if (e->b->uops[i].op == UOP_HELP && e->b->uops[i].scale != X87_HELP)
@@ -343,7 +351,8 @@ static void plan_pins(struct planner *p)
         struct window *w = &e->window[n];
         w->pinned = w->root < ROOT_LATER && w->index < ROOT_LATER;
         w->still = w->pinned && stays(p, w->root) && stays(p, w->index);
-        w->stride = w->pinned && !e->b->narrow && is_long(e) ? stride(p, w) : 0;
+        w->stride =
+            w->pinned && !e->b->narrow && is_long(e, e->parts > 1 ? 16 : 7) ? stride(p, w) : 0;
         w->edge = !p->code64 && w->index == R_ZERO && !w->cut && w->root != R_ZERO &&
                   (w->stride || (w->still && w->moves));
     }

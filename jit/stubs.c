@@ -122,7 +122,7 @@ void e_side(struct emit *e, const struct uop *u, unsigned which)
     int32_t rest = e->b->insns - p->insns - p->b->insns;
     bool same = same_recipe(x, &e->fl);
     if (same)
-        e_note_recipe(e);
+        e_note_recipe(e, &e->fl.rec);
     else if (!e->fl.mem)
         e_flags_pin(e);
     home_store(e);
