@@ -66,6 +66,7 @@ struct block {
     uint32_t traces;      /* those that it is a part of (jit/trace.c) */
     uint64_t wide_since;  /* a check of several accesses failed … */
     uint16_t wide_failed; /* … so often since this instruction count */
+    uint64_t scattered;   /* bit n: uop n, modulo 64, accesses one page after the other */
     bool watched;         /* its path was interpreted, to see where it goes */
     bool pairs;           /* is compiled for windows across two pages (jit/emit_win.c) */
     /* Bytes of an immediate that is read anew each time: from the first byte, and how many. */

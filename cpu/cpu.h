@@ -318,6 +318,14 @@ struct jit_jump {
 #define JIT_WINDOWS 24   /* checks of memory that a block may keep */
 #define JIT_SPANS   4096 /* paths of blocks over several pages */
 
+/* A copy of an entry of the TLB that one place in generated code looks at (jit/emit_slot.c). */
+#define JIT_SLOTS 1024
+struct jit_slot {
+    uint64_t tag;
+    uint64_t limit; /* la - tag must be below it; 0: nothing here */
+    uintptr_t host, addend;
+};
+
 /* What generated code finds beside the architectural state (jit/). */
 struct jit_cpu {
     uint64_t stamp;   /* of address space, mode and CPU: translations of code with it hold */
@@ -345,8 +353,12 @@ struct jit_cpu {
     uint32_t wide_trace;       /* … in this trace (jit_site.trace), or 0 */
     int32_t stale;             /* so many far links with old stamps may yet be taken as they are */
     uint8_t unused;
-    uint64_t accesses, helpers; /* calls out of generated code */
-    int32_t heat[JIT_HEAT];     /* runs until a block's paths are compiled as one */
+    uint64_t accesses, helpers;     /* calls out of generated code */
+    int32_t heat[JIT_HEAT];         /* runs until a block's paths are compiled as one */
+    uint32_t slots_filled;          /* bit n: the nth 32 may not be empty */
+    int32_t slot_misses[JIT_SLOTS]; /* until somebody looks how often that is */
+    uint64_t slot_since[JIT_SLOTS]; /* icount when somebody did */
+    struct jit_slot slot[JIT_SLOTS];
     /* By the TLB's space and by path: `stamp` when its pages were last looked at, or ~0. */
     uint64_t spans[TLB_SPACES][JIT_SPANS];
     struct jit_jump jump[1u << JIT_JUMP_BITS];

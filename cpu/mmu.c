@@ -183,6 +183,9 @@ static void fill(struct cpu *c, uint64_t la, unsigned ctx, const struct walk *w,
     unsigned watch = debug_watches(c, tag);
     bool coded = p->flags && bus_marked(p->flags, PAGE_CODE);
     bool ram_write = p->writable && (!p->flags || bus_marked(p->flags, PAGE_DIRTY));
+    if (i->kept)
+        tlb_forget_copies(c);
+    i->kept = 0;
     tlb_note(c, ctx, la, w->shift, w->global);
     e->read = !(watch & WATCH_READ) && allowed(c, w, ctx, ACC_READ) ? tag : none;
     ram_write = ram_write && w->dirty && !(watch & WATCH_WRITE) && allowed(c, w, ctx, ACC_WRITE);

@@ -42,10 +42,20 @@ static void forget_code(struct tlb *t, struct tlb_code *k)
     memset(k->pages, 0, sizeof k->pages);
 }
 
+void tlb_forget_copies(struct cpu *c)
+{
+    struct jit_cpu *j = &c->jit;
+    for (unsigned g = 0; g < 32 && j->slots_filled >> g; g++)
+        for (unsigned i = 0; i < JIT_SLOTS / 32 && j->slots_filled >> g & 1; i++)
+            j->slot[g * (JIT_SLOTS / 32) + i].limit = 0;
+    j->slots_filled = 0;
+}
+
 /* Ends a flush. */
 static void flushed(struct cpu *c, bool user, bool super)
 {
     struct tlb *t = c->tlb;
+    tlb_forget_copies(c);
     t->generation++;
     cpu_fence(c); /* what flushes also serialises */
     if (super)
@@ -240,6 +250,7 @@ void tlb_protect_code(struct cpu *c, uint64_t paddr)
 {
     struct tlb *t = c->tlb;
     paddr &= ~(uint64_t)(PAGE_SIZE - 1);
+    tlb_forget_copies(c);
     for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++)
         for (unsigned i = 0; i < TLB_SIZE && !(t->clean >> ctx & 1); i++)
             if (t->info[ctx][i].paddr == paddr)

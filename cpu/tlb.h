@@ -69,6 +69,9 @@ void tlb_init(struct tlb *t);
 /* The same in memory that is zero, which most of it stays: pages that nobody touches cost nothing.
  */
 void tlb_new(struct tlb *t);
+/* Ends generated code's copies of entries; whoever takes an entry away that may have one calls it.
+ */
+void tlb_forget_copies(struct cpu *c);
 void tlb_flush(struct cpu *c);           /* all, global ones too: CR0, CR4, EFER, the bus map */
 void tlb_flush_nonglobal(struct cpu *c); /* CR3 */
 /* CR3 with CR4.PCIDE: what was kept of the new PCID holds on, if that is wished (bit 63). */

@@ -37,7 +37,8 @@ struct tlb_info {
     uint8_t global; /* survives a CR3 write */
     uint8_t listed; /* is in `listed` below */
     uint8_t shift;  /* log2 of the size of the page it is a piece of: 12, 21, 22, 30 */
-    uint8_t unused[5];
+    uint8_t kept;   /* generated code has a copy: jit_cpu.slot */
+    uint8_t unused[4];
 };
 
 /* Translations that code was found by: a supervisor's, or of user code (CPL 3) under one PCID. */

@@ -141,6 +141,22 @@ bool jit_help(struct cpu *c, const struct jit_site *s)
     return depart(c, s);
 }
 
+/* A slot has changed its page some times more; see emit_slot.c. */
+bool jit_often(struct cpu *c, const struct jit_site *s)
+{
+    struct jit *j = c->jit.jit;
+    if (!slot_often(c, s->bytes))
+        return true;
+    j->mem.rw[s->lo] = 0xe9;
+    x_patch(j->mem.rw, (uint32_t)s->lo + 1, (uint32_t)s->ahead);
+    if (s->block->key == KEY_DEAD)
+        return true;
+    s->block->scattered |= BIT((s->u - s->block->uops) & 63);
+    j->again_trace = s->trace;
+    j->again = s->block;
+    return true;
+}
+
 /* Brings the lazy flags to the one form that generated code reads. */
 bool jit_flags(struct cpu *c, const struct jit_site *s)
 {

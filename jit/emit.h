@@ -173,6 +173,7 @@ enum stub_kind {
     STUB_INDIRECT, /* leave, to c->next_rip */
     STUB_WIDE,     /* jit_wide() for window `which`, then back to the check; or as STUB_RESUME */
 };
+#define SLOT_KINDS 12
 #define STUB_JUMPS 4
 #define FIP_NOTED  INT64_MIN
 #define STUBS      800
@@ -254,10 +255,16 @@ struct stub {
     bool pinned;    /* the check of pin `which`, which begins at `check` */
     uint32_t check;
     uint32_t paired; /* STUB_WIDE: where it goes on when the window was found to be in two pages */
-    bool save;       /* the flags must get to memory first */
-    bool vec, x87;   /* loaded on arrival, and to be so where it goes on */
-    int64_t fip;     /* as e->fip */
-    struct flags_where fl; /* on arrival */
+    /* A check by a slot (emit_slot.c): its number + 1, or 0. */
+    uint16_t slot;
+    uint16_t bytes;                  /* … what was looked for */
+    bool to_host, write;             /* J_X0 is made a host address */
+    uint8_t addend;                  /* register that gets the distance, or J_NONE */
+    uint32_t sub, missed, done, end; /* its SUB, its branch, behind that, and behind all */
+    bool save;                       /* the flags must get to memory first */
+    bool vec, x87;                   /* loaded on arrival, and to be so where it goes on */
+    int64_t fip;                     /* as e->fip */
+    struct flags_where fl;           /* on arrival */
     /* Code after the call, before it goes back; may be NULL. */
     void (*after)(struct emit *e, const struct stub *s);
 };
@@ -300,6 +307,8 @@ struct emit {
     struct window window[WINDOWS];
     unsigned windows;
     uint8_t in_window[BLOCK_UOPS]; /* by uop: number of its window + 1, or 0 */
+    uint16_t slots[SLOT_KINDS];    /* the last one given, by kind */
+    struct stub *kept;             /* of a check by a slot that was begun */
     struct stub *access;           /* of the access that e_resume() ends */
     /* Offsets of the common code. */
     uint32_t thunk_call, thunk_help, thunk_leave, thunk_far;
@@ -412,6 +421,17 @@ void e_look_up(struct emit *e, struct stub *miss, unsigned size, unsigned align,
 /* J_X0 is an address: are its page and the next one neighbours in the host's memory, too? J_X0 =
  * host - guest address in both; J_X1: as e_look_up(), of the first. */
 void e_look_up_pair(struct emit *e, struct stub *miss, unsigned align, bool write);
+/* The same by a slot, where that may pay: J_X1 is nothing then, and only e_addend(), e_addend_to()
+ * and e_to_host() may follow: they are slot_addend() and slot_to_host(). slot_refill: its cold
+ * code, which goes to `miss` if the page is not in the TLB either. slot_often: shall a place whose
+ * slot has changed its page some times do without? */
+void e_look_up_kept(struct emit *e, struct stub *miss, unsigned size, unsigned align, bool write,
+                    bool stack);
+void slot_refill(struct emit *e, const struct stub *s, struct stub *miss);
+bool slot_addend(struct emit *e, unsigned to);
+bool slot_to_host(struct emit *e);
+bool slot_often(struct cpu *c, unsigned slot);
+int32_t e_tlb_info(const struct emit *e, size_t field);
 void e_addend(struct emit *e);
 void e_addend_to(struct emit *e, unsigned to);
 /* J_X0 += the page's host address. The tag, as an operand. The last part of the check: is the
@@ -466,6 +486,7 @@ bool jit_access(struct cpu *c, const struct jit_site *s);
 bool jit_help(struct cpu *c, const struct jit_site *s);
 bool jit_flags(struct cpu *c, const struct jit_site *s);
 bool jit_wide(struct cpu *c, const struct jit_site *s);
+bool jit_often(struct cpu *c, const struct jit_site *s);
 
 /* Compiles b. False: no room. */
 bool emit_block(struct emit *e, struct block *b);

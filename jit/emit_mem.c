@@ -55,6 +55,13 @@ struct xmem e_tag(const struct emit *e, bool write)
     return xmi(J_CTX, J_X1, 0, write ? TLB_FIELD(e, write) : TLB_FIELD(e, read));
 }
 
+int32_t e_tlb_info(const struct emit *e, size_t field)
+{
+    _Static_assert(sizeof(struct tlb_info) == sizeof(struct tlb_entry), "found alike");
+    return (int32_t)(offsetof(struct cpu, tlb_space.info) + field +
+                     e->ctx * TLB_SIZE * sizeof(struct tlb_info));
+}
+
 void e_in_page(struct emit *e, struct stub *miss, unsigned host, unsigned size, unsigned align)
 {
     if (align && size <= align + 1) { /* in the page and aligned, by one instruction */
@@ -73,6 +80,7 @@ void e_in_page(struct emit *e, struct stub *miss, unsigned host, unsigned size, 
 /* J_X0: linear address → offset in its page; J_X1: that of the TLB's entry. */
 void e_look_up(struct emit *e, struct stub *miss, unsigned size, unsigned align, bool write)
 {
+    e->kept = NULL;
     x_rorx(&e->a, 8, J_X1, J_X0, PAGE_SHIFT - 5);
     x_alu_ri(&e->a, XA_AND, 4, J_X1, (TLB_SIZE - 1) << 5);
     x_alu_rm(&e->a, XA_SUB, 8, J_X0, e_tag(e, write));
@@ -99,12 +107,16 @@ void e_look_up_pair(struct emit *e, struct stub *miss, unsigned align, bool writ
 
 static void look_up(struct emit *e, const struct uop *u, unsigned size, unsigned align, bool write)
 {
+    struct access a;
+    bool stack = e_access_of(e, u, &a) && a.base == R_SP && a.index == R_ZERO;
     e->access = e_stub(e, STUB_ACCESS, u);
-    e_look_up(e, e->access, size, align, write);
+    e_look_up_kept(e, e->access, size, align, write, stack);
 }
 
 void e_addend_to(struct emit *e, unsigned to)
 {
+    if (slot_addend(e, to))
+        return;
     x_load(&e->a, 8, to, xmi(J_CTX, J_X1, 0, TLB_FIELD(e, addend)));
 }
 
@@ -115,6 +127,8 @@ void e_addend(struct emit *e)
 
 void e_to_host(struct emit *e)
 {
+    if (slot_to_host(e))
+        return;
     x_alu_rm(&e->a, XA_ADD, 8, J_X0, xmi(J_CTX, J_X1, 0, TLB_FIELD(e, host)));
 }
 

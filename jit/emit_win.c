@@ -530,7 +530,8 @@ struct xmem win_access(struct emit *e, const struct uop *u)
     s->back = e->a.at;
     struct xmem m = origin(e, u, &a);
     first_byte(e, w, J_X0, m, J_NONE);
-    e_look_up(e, s, (unsigned)(w->hi - w->lo), w->align, w->write);
+    bool stack = a.base == R_SP && a.index == R_ZERO;
+    e_look_up_kept(e, s, (unsigned)(w->hi - w->lo), w->align, w->write, stack);
     if (m.base == J_X0) /* it is gone */
         e_to_host(e);
     unsigned host = w->distance == J_NONE || e->settled ? J_X1 : w->distance;

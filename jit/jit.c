@@ -198,6 +198,8 @@ static void dropped(void *opaque, struct block *b)
 {
     struct jit *j = opaque;
     drop_traces(j, b);
+    if (j->again == b)
+        j->again = NULL;
     redirect(j, b->jit->first, b->jit->dead);
     redirect(j, b->jit->plain, b->jit->dead);
     j->stats.dropped++;
@@ -261,6 +263,8 @@ static void begin_anew(struct jit *j)
     e->cold = (struct x64){.base = j->mem.rw, .at = j->split, .end = (uint32_t)j->mem.size};
     j->full = false;
     j->hot = NULL;
+    j->again = NULL;
+    memset(j->emit.slots, 0, sizeof j->emit.slots);
     j->trace_count = 0;
     j->node_count = 1;
     j->spans = 0;
@@ -563,6 +567,20 @@ static void wide_failed_trace(struct jit *j, const struct cpu *c)
     jb->since = c->s.icount;
 }
 
+/* Compiles anew what has slots that are no use, by the path that it is in, at once. */
+static void begin_again(struct jit *j, struct cpu *c)
+{
+    struct block *b = j->again;
+    for (uint32_t n = 0; n < j->trace_count && j->again_trace; n++)
+        if (j->traces[n].jb == j->again_trace)
+            b = j->traces[n].live ? j->traces[n].head : NULL;
+    j->again = NULL;
+    if (!b || !b->code)
+        return;
+    discard(j, b);
+    c->jit.heat[b->paddr % JIT_HEAT] = HEAT / 16;
+}
+
 static void wide_failed(struct jit *j, struct cpu *c, struct block *b)
 {
     j->stats.wide++;
@@ -635,6 +653,8 @@ enum interp_leave jit_run(struct cpu *c, struct block *b)
     } enter = {.p = j->mem.rx + j->enter};
     if (UNLIKELY(j->full))
         flush(j, c);
+    if (UNLIKELY(j->again != NULL))
+        begin_again(j, c);
     if (c->link_from)
         count_exit(c->link_from, c->link_which, j->watch_left ? 4 : 1);
     if (UNLIKELY(j->watch_left)) {

@@ -34,6 +34,10 @@ struct jit {
 
     struct block *hot;   /* a trace shall begin with it */
     unsigned watch_left; /* blocks to be interpreted before one is made */
+    /* What is to be compiled anew, as a slot of it (emit_slot.c) is no use: the trace that
+     * jit_block stands for, or a block. */
+    uint32_t again_trace;
+    struct block *again;
     struct block *alone; /* the trace that begins with it cannot be run now */
     uint64_t page;       /* linear address of the page of the block that is being compiled */
     struct cpu *runs;    /* whose it is */

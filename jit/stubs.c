@@ -188,10 +188,13 @@ bool e_reloads(const struct emit *e, const struct uop *u)
 
 void e_emit_stub(struct emit *e, const struct stub *s)
 {
+    struct stub miss = {0};
     uint32_t at;
     e->fl = s->fl;
     e->before = s->fl;
     home_at(e, s->settled);
+    if (s->slot)
+        slot_refill(e, s, &miss);
     if (s->kind == STUB_VEC || s->kind == STUB_X87) {
         at = load_stub(e, s);
     } else if (s->kind == STUB_WIDE) {
@@ -247,4 +250,6 @@ void e_emit_stub(struct emit *e, const struct stub *s)
     }
     for (unsigned i = 0; i < s->jumps && !e->a.full; i++)
         x_patch(e->a.base, s->jump[i], at);
+    for (unsigned i = 0; i < miss.jumps && !e->a.full; i++)
+        x_patch(e->a.base, miss.jump[i], at);
 }
