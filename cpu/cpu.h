@@ -319,7 +319,7 @@ struct jit_jump {
 #define JIT_SPANS   4096 /* paths of blocks over several pages */
 
 /* A copy of an entry of the TLB that one place in generated code looks at (jit/emit_slot.c). */
-#define JIT_SLOTS 1024
+#define JIT_SLOTS 512
 struct jit_slot {
     uint64_t tag;
     uint64_t limit; /* la - tag must be below it; 0: nothing here */

@@ -173,7 +173,7 @@ enum stub_kind {
     STUB_INDIRECT, /* leave, to c->next_rip */
     STUB_WIDE,     /* jit_wide() for window `which`, then back to the check; or as STUB_RESUME */
 };
-#define SLOT_KINDS 12
+#define SLOT_KINDS 6
 #define STUB_JUMPS 4
 #define FIP_NOTED  INT64_MIN
 #define STUBS      800

@@ -7,10 +7,11 @@
  * page. A place that changes its page often (jit_often()) gets a jump to cold code that asks the
  * TLB each time, and soon its code is made anew without the slot.
  *
- * That is for paths and loops, which are hot, and for the stack everywhere: all its accesses share
- * slots. Others may share by chance, when all have been given. A slot holds nothing that the TLB
- * does not (tlb_forget_copies()); what it is for, reads or writes, in which set of translations and
- * up to how many bytes, is a matter of its number. */
+ * That is for paths and loops of user code, which are hot, and for its stack everywhere, whose
+ * accesses share slots. Others may share by chance, when all have been given. Kernels meet too many
+ * pages, and give translations up too often: with slots there, too, a boot took a tenth longer. A
+ * slot holds nothing that the TLB does not (tlb_forget_copies()); what it is for, reads or writes
+ * and up to how many bytes, is a matter of its number. */
 #include "jit/emit.h"
 
 #define MISSES 32   /* of a slot, after which somebody looks … */
@@ -19,8 +20,8 @@
 /* By number of bytes: the classes' limits, and how many slots each has of each kind. */
 static const struct {
     uint16_t bytes, first, each;
-} classes[] = {{8, 0, 128}, {64, 512, 64}, {512, 768, 64}};
-_Static_assert(768 + 4 * 64 == JIT_SLOTS && ARRAY_LEN(classes) * 4 == SLOT_KINDS, "all given");
+} classes[] = {{8, 0, 128}, {64, 256, 64}, {512, 384, 64}};
+_Static_assert(384 + 2 * 64 == JIT_SLOTS && ARRAY_LEN(classes) * 2 == SLOT_KINDS, "all given");
 
 static struct xmem field(const struct stub *s, size_t offset)
 {
@@ -32,16 +33,16 @@ static struct xmem field(const struct stub *s, size_t offset)
 /* A slot for an access, or JIT_SLOTS. */
 static unsigned give(struct emit *e, const struct uop *u, unsigned size, bool write, bool stack)
 {
-    unsigned kind = (e->ctx == TLB_USER ? 2 : 0) | write, n = 0;
+    unsigned kind = write, n = 0;
     const struct part *p = e_part(e, u);
     unsigned at = (unsigned)(u - e->b->uops) - p->first;
     while (n < ARRAY_LEN(classes) && classes[n].bytes < size)
         n++;
-    if (p->b->scattered >> (at & 63) & 1 || n == ARRAY_LEN(classes) || e->ctx & 1 ||
+    if (p->b->scattered >> (at & 63) & 1 || n == ARRAY_LEN(classes) || e->ctx != TLB_USER ||
         (!stack && e->parts == 1 && !e_loops(e)))
         return JIT_SLOTS;
     unsigned first = classes[n].first + kind * classes[n].each;
-    uint16_t *last = &e->slots[n * 4 + kind];
+    uint16_t *last = &e->slots[n * 2 + kind];
     if (stack)
         return first;
     *last = *last + 1 < classes[n].each ? *last + 1 : 1;
