@@ -10,6 +10,7 @@
 #include "cpu/seg.h"
 #include "cpu/share.h"
 #include "cpu/task.h"
+#include "cpu/tlb.h"
 
 /* What is being delivered. */
 struct event {
@@ -325,6 +326,12 @@ static struct event fault_event(struct cpu *c)
     return e;
 }
 
+static void note_page_fault(struct cpu *c)
+{
+    c->s.cr2 = c->fault.addr;
+    tlb_page_fault(c, c->fault.addr);
+}
+
 /* Delivers c->fault, raised while an event of class `before` was being delivered. */
 static bool deliver_chain(struct cpu *c, enum class before)
 {
@@ -339,13 +346,13 @@ static bool deliver_chain(struct cpu *c, enum class before)
         if ((before == CONTRIBUTORY && now == CONTRIBUTORY) ||
             (before == PAGE_FAULT && (now == CONTRIBUTORY || now == PAGE_FAULT))) {
             if (now == PAGE_FAULT)
-                c->s.cr2 = c->fault.addr;
+                note_page_fault(c);
             cpu_fault(c, EXC_DF, "a fault while another was being delivered", 0, 0);
             now = DOUBLE;
             record(c);
         }
         if (c->fault.vector == EXC_PF)
-            c->s.cr2 = c->fault.addr;
+            note_page_fault(c);
         LOG(c->log, INT, "cpu%u: exception %u, error %#x, at %x:%llx", c->index, c->fault.vector,
             c->fault.error, c->s.seg[SEG_CS].sel, (unsigned long long)c->s.rip);
         struct event e = fault_event(c);

@@ -246,6 +246,19 @@ void tlb_flush_page(struct cpu *c, uint64_t la)
     flushed(c, is_code(&t->code[1 + t->space], la, size), is_code(&t->code[0], la, size));
 }
 
+/* Most faults are of pages that are not present, and so have nothing here. */
+void tlb_page_fault(struct cpu *c, uint64_t la)
+{
+    const struct tlb *t = c->tlb;
+    unsigned slot = tlb_index(la);
+    bool any =
+        is_code(&t->code[1 + t->space], la, PAGE_SIZE) || is_code(&t->code[0], la, PAGE_SIZE);
+    for (unsigned ctx = 0; ctx < TLB_USER_AC; ctx++)
+        any = any || (!(t->clean >> ctx & 1) && !((tag_of(t, ctx, slot) ^ la) >> PAGE_SHIFT));
+    if (any)
+        tlb_flush_page(c, la);
+}
+
 void tlb_protect_code(struct cpu *c, uint64_t paddr)
 {
     struct tlb *t = c->tlb;

@@ -78,6 +78,8 @@ void tlb_flush_nonglobal(struct cpu *c); /* CR3 */
 void tlb_switch(struct cpu *c, unsigned pcid, bool keep);
 void tlb_forget(struct cpu *c, unsigned pcid);   /* INVPCID of one that is not the present one */
 void tlb_flush_page(struct cpu *c, uint64_t la); /* INVLPG: also global, also large pages */
+/* A page fault takes the page's entries away, as INVLPG does (SDM 3A 4.10.4.1). */
+void tlb_page_fault(struct cpu *c, uint64_t la);
 /* Takes away the write permission of every entry for a physical page, of this CPU: it now holds
  * translated code. */
 void tlb_protect_code(struct cpu *c, uint64_t paddr);

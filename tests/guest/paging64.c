@@ -204,7 +204,7 @@ static void read_as(const char *name, uint8_t want)
 #define CALLS 400 /* so many that an engine comes to keep where the code is */
 
 /* Calls the code at AT + 0x40, which is another in each page. */
-static void calls_as(const char *name, uint8_t want)
+__attribute__((noinline)) static void calls_as(const char *name, uint8_t want)
 {
     prep3(CODE("xor %esi, %esi; 1: call *%rbx; add %eax, %esi; dec %ecx; jnz 1b"));
     in.bx = AT + 0x40;
@@ -322,6 +322,113 @@ static void translations(void)
     WRITE_REG("cr4", READ_REG("cr4") & ~PCID);
 }
 
+/* Follows a ring of pointers in the page at AT, and adds up what lies beside them; `store`: writes
+ * there, too. An engine that keeps where pages are must forget it in time. */
+__attribute__((noinline)) static void follow(bool store) /* one piece of code, made once */
+{
+    if (store)
+        prep3(CODE("xor %esi, %esi; 1: mov (%rbx), %rbx; add 8(%rbx), %esi;"
+                   "7: mov %esi, 12(%rbx); dec %ecx; jnz 1b"));
+    else
+        prep3(CODE("xor %esi, %esi; 1: mov (%rbx), %rbx; add 8(%rbx), %esi; dec %ecx; jnz 1b"));
+    in.bx = AT + 0x80;
+    in.cx = CALLS * 16;
+    run();
+}
+
+static void follows_as(const char *name, uint8_t want)
+{
+    follow(false);
+    same(name, got.si, CALLS * 16 * want);
+    follow(true);
+    same("… with writes", got.si, CALLS * 16 * want);
+}
+
+static void stops_writing(const char *name)
+{
+    follow(true);
+    same(name, got.vector << 32 | got.error, (uint64_t)PF << 32 | E_P | E_W | E_U);
+}
+
+/* Pushes so often that an engine comes to keep where the stack is, the last time 4711. */
+__attribute__((noinline)) static void push_to(const char *name, unsigned to)
+{
+    struct code c = CODE("push %rcx; pop %rax; push %rax; pop %rcx");
+    for (unsigned n = 0; n < 40; n++) {
+        prep3(c);
+        in.sp = AT + 0x800;
+        in.cx = n < 39 ? n : 4711;
+        run();
+    }
+    same(name, *(volatile word *)(page[to] + 0x7f8), 4711);
+    *(volatile word *)(page[to] + 0x7f8) = 0;
+    for (unsigned n = 0; n < 4; n++) {
+        prep3(c);
+        in.sp = AT + 0x800;
+        in.cx = 1;
+        run();
+    }
+}
+
+static void kept_stack(void)
+{
+    maps();
+    push_to("pushes", 0);
+    pt[0] = (word)page[1] | P | W | U;
+    __asm__ volatile("invlpg (%0)" : : "r"(AT + 0x7f8) : "memory");
+    push_to("pushes, INVLPG in between", 1);
+    pt[0] = (word)page[2] | P | W | U;
+    flush();
+    push_to("pushes, MOV to CR3 in between", 2);
+    pt[0] = (word)page[2] | P | U | A | D;
+    __asm__ volatile("invlpg (%0)" : : "r"(AT) : "memory");
+    struct code c = CODE("push %rcx; pop %rax; push %rax; pop %rcx");
+    prep3(c);
+    in.sp = AT + 0x800;
+    run();
+    fault("a push to a page made read-only", c, PF, E_P | E_W | E_U);
+}
+
+static void kept_pages(void)
+{
+    maps();
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t *ring = (uint64_t *)(page[i] + 0x80);
+        for (unsigned n = 0; n < 4; n++) {
+            ring[n * 2] = AT + 0x80 + (n + 1) % 4 * 16;
+            ring[n * 2 + 1] = i + 1;
+        }
+    }
+    follows_as("a page again and again", 1);
+    pt[0] = (word)page[1] | P | W | U;
+    __asm__ volatile("invlpg (%0)" : : "r"(AT + 0x90) : "memory");
+    follows_as("INVLPG in between", 2);
+    pt[0] = (word)page[2] | P | W | U;
+    flush();
+    follows_as("MOV to CR3 in between", 3);
+    pt[0] = (word)page[2] | P | U;
+    __asm__ volatile("invlpg (%0)" : : "r"(AT) : "memory");
+    stops_writing("a page made read-only, INVLPG");
+    pt[0] = (word)page[3] | P | W | U;
+    follow(false);
+    differs("SDM 3A 4.10.4.1: a page fault takes the page's entries away");
+    same("a fault takes the page's entries away", got.si, CALLS * 16 * 4);
+    pt[0] &= ~(W | D);
+    flush();
+    stops_writing("a page made read-only, MOV to CR3");
+    pt[0] |= W;
+    follow(true);
+    same("a write sets D", pt[0] & (D | A), D | A);
+    pt[0] &= ~(uint64_t)(D | A);
+    __asm__ volatile("invlpg (%0)" : : "r"(AT) : "memory");
+    follow(false);
+    same("reads set A", pt[0] & (D | A), A);
+    pt[0] &= ~U;
+    __asm__ volatile("invlpg (%0)" : : "r"(AT) : "memory");
+    follow(false);
+    same("a supervisor's page", got.vector << 32 | got.error, (uint64_t)PF << 32 | E_P | E_U);
+}
+
 /* The same linear address is other code in each space, at level 3. */
 static void code_of_spaces(void)
 {
@@ -403,5 +510,7 @@ void checks(void)
     large();
     supervisor();
     translations();
+    kept_stack();
+    kept_pages();
     code_of_spaces();
 }
