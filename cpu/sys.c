@@ -259,12 +259,12 @@ bool h_invlpg(struct cpu *c, const struct uop *u)
     return true;
 }
 
-/* Translations aren't told apart by PCID, so each form drops at least what it must. */
 static unsigned pcid_now(const struct cpu *c)
 {
     return c->s.cr4 & CR4_PCIDE ? c->s.cr3 & CR3_PCID : 0;
 }
 
+/* Only user code is kept by PCID (tlb_switch()); each form drops at least what it must. */
 bool h_invpcid(struct cpu *c, const struct uop *u)
 {
     uint64_t type = c->s.r[u->dst], d[2];
