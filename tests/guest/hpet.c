@@ -16,9 +16,8 @@ static volatile uint32_t irq0, pin2, irq8, spurious;
 static uint64_t idt[256];
 static uint32_t errors;
 
-#define APIC(reg)   (*(volatile uint32_t *)(0xfee00000 + (reg)))
-#define IOAPIC(reg) (*(volatile uint32_t *)(0xfec00000 + (reg)))
-#define HPET(reg)   (*(volatile uint32_t *)(0xfed00000 + (reg)))
+#define APIC(reg) (*(volatile uint32_t *)(0xfee00000 + (reg)))
+#define HPET(reg) (*(volatile uint32_t *)(0xfed00000 + (reg)))
 
 enum { CONFIG = 0x10, COUNTER = 0xf0, T0 = 0x100, T1 = 0x120, COMPARATOR = 8 };
 enum { ON = 1, LEGACY = 2 };                     /* of CONFIG */
@@ -39,10 +38,7 @@ static void set_up(void)
     idt[0x28] = gate(irq8_entry);
     idt[0x50] = gate(pin2_entry);
     start_8259(0xfa, 0xfe);
-    IOAPIC(0) = 0x14;
-    IOAPIC(0x10) = 0x50;
-    IOAPIC(0) = 0x15;
-    IOAPIC(0x10) = 0;
+    route_pin(2, 0x50);
 }
 
 static void check(int ok, const char *what)

@@ -24,8 +24,6 @@ static uint32_t errors;
 
 #define APIC(reg) (*(volatile uint32_t *)(0xfee00000 + (reg)))
 
-#define IOAPIC(reg) (*(volatile uint32_t *)(0xfec00000 + (reg)))
-
 __asm__(".globl pit_entry, pin_entry, apic_entry, other_entry\n"
         "pin_entry: incl pin_fired; movl $0, 0xfee000b0; iret\n"
         "pit_entry: pusha; incl pit_fired; rdtsc; mov %eax, pit_at; mov %edx, pit_at + 4\n"
@@ -43,10 +41,7 @@ static void set_up(void)
     start_8259(0xfe, 0xff);
     APIC(0x3e0) = 0xb; /* the timer, undivided */
     APIC(0x320) = 0x40;
-    IOAPIC(0) = 0x14; /* pin 2, where the interval timer is, too */
-    IOAPIC(0x10) = 0x50;
-    IOAPIC(0) = 0x15;
-    IOAPIC(0x10) = 0;
+    route_pin(2, 0x50); /* where the interval timer is, too */
 }
 
 static void check(int ok, const char *what)

@@ -74,6 +74,17 @@ static inline void start_8259(uint8_t first, uint8_t second)
     *(volatile uint32_t *)0xfee00350 = 0x700; /* LINT0: ExtINT */
 }
 
+/* An input of the I/O APIC, by its edges, to the CPU with APIC ID 0. */
+static inline void route_pin(unsigned pin, uint8_t vector)
+{
+    volatile uint32_t *select = (volatile uint32_t *)0xfec00000;
+    volatile uint32_t *window = (volatile uint32_t *)0xfec00010;
+    *select = 0x10 + 2 * pin;
+    *window = vector;
+    *select = 0x11 + 2 * pin;
+    *window = 0;
+}
+
 static inline void print(const char *s)
 {
     while (*s)
