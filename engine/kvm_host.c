@@ -48,12 +48,17 @@ int kvm_open(struct err *e)
     return -1;
 }
 
+bool kvm_on_vmx(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c >> 5 & 1);
+}
+
 bool kvm_emulates(void)
 {
     unsigned a, b, c, d;
-    bool vmx = __get_cpuid(1, &a, &b, &c, &d) && (c >> 5 & 1);
     bool svm = __get_cpuid(0x80000001, &a, &b, &c, &d) && (c >> 2 & 1);
-    return !vmx && !svm;
+    return !svm && !kvm_on_vmx();
 }
 
 static bool nested(void)
@@ -78,7 +83,7 @@ static const struct {
     CAP(X86_USER_SPACE_MSR, true, "MSRs are answered as on the other engines"),
     CAP(X86_MSR_FILTER, true, "which MSRs those are"),
     CAP(XSAVE, true, "x87, SSE and AVX state"),
-    CAP(XCRS, true, "XCR0"),
+    CAP(XCRS, false, "XCR0, where guests have XSAVE"),
     CAP(DEBUGREGS, true, "debug registers"),
     CAP(VCPU_EVENTS, true, "interrupts and exceptions on their way"),
     CAP(USER_NMI, true, "NMI"),

@@ -248,6 +248,8 @@ void kvm_exit_log(const struct kvm_vcpu *v);
 
 /* kvm_host.c */
 int kvm_open(struct err *e); /* /dev/kvm, or -1 */
+/* The host's processor has VMX. */
+bool kvm_on_vmx(void);
 /* The host's processor has no virtualisation: its kernel runs guests by other means (PVM), level 0
  * by an emulator. */
 bool kvm_emulates(void);
