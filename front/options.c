@@ -399,11 +399,9 @@ static const struct option table[] = {
      set_sched},
     {"irqchip", 0, "auto|ishi|kernel",
      "Whose interrupt controllers (PIC, I/O APIC, local APICs) and interval timer a guest has on "
-     "KVM: the kernel's spare it an exit for each interrupt and each IPI, but have been seen with "
-     "a "
-     "Linux on one host that virtualises only, an emulated one. auto: the kernel's, where it has "
-     "all of them, the host virtualises and CPUs have threads of their own; else ishi's. Default "
-     "ishi.",
+     "KVM: the kernel's spare it an exit for each interrupt and each IPI. auto: the kernel's, "
+     "where it has all of them, the host virtualises and CPUs have threads of their own; else "
+     "ishi's. Default auto.",
      set_irqchip},
     {"rtc", 0, "SECONDS", "Time of the real-time clock at the start, in seconds since 1970 UTC.",
      set_rtc},
@@ -541,6 +539,7 @@ enum options_result options_parse(struct options *o, int argc, char **argv, stru
     *o = (struct options){.mem = DEFAULT_MEM,
                           .cpus = 1,
                           .clock = CLOCK_HOST,
+                          .irqchip = CHIPS_AUTO,
                           .debug_exit = 0x501,
                           .firmware = "seabios",
                           .seed = 1};
