@@ -39,7 +39,8 @@ static void set_up(void)
     idt[0x40] = gate(apic_entry);
     idt[0x50] = gate(pin_entry);
     start_8259(0xfe, 0xff);
-    APIC(0x3e0) = 0xb; /* the timer, undivided */
+    __asm__ volatile("fninit"); /* a CPU starts with exceptions unmasked, and VMX has no CR0.NE 0 */
+    APIC(0x3e0) = 0xb;          /* the timer, undivided */
     APIC(0x320) = 0x40;
     route_pin(2, 0x50); /* where the interval timer is, too */
 }
