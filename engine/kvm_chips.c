@@ -165,6 +165,7 @@ bool kvm_chips_in(struct kvm_vm *k, struct err *e)
     bool ok = true;
     if (k->pit)
         i8254_pause(k->chips->pit);
+    kvm_load_tsc(&k->vcpu[0]); /* the others' are near, and so agree with it */
     for (unsigned i = 0; i < k->count && ok; i++)
         ok = kvm_load(&k->vcpu[i], e);
     for (unsigned i = 0; i < k->count && ok; i++)

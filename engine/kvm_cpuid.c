@@ -1,4 +1,5 @@
 /* What CPUID says: the model's answers, the same as on the other engines. */
+#include <cpuid.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,6 +102,17 @@ static void add_feature(struct isa_features *f, unsigned n)
     f->word[n >> 6] |= BIT(n & 63);
 }
 
+static void without(struct isa_features *f, unsigned n)
+{
+    f->word[n >> 6] &= ~BIT(n & 63);
+}
+
+static bool host_umip(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c >> 2 & 1);
+}
+
 bool kvm_features(int dev, struct isa_features *f, struct err *e)
 {
     const struct isa_feature_info *at = isa_feature_info;
@@ -123,6 +135,8 @@ bool kvm_features(int dev, struct isa_features *f, struct err *e)
     }
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         add_feature(f, ours[i]);
+    if (!host_umip()) /* the kernel stands in for it, but SMSW gets through */
+        without(f, FEAT_UMIP);
     free(l);
     return true;
 }
@@ -150,7 +164,7 @@ static bool fit_features(struct kvm_vm *k, bool fresh, struct err *e)
     if (!kvm_features(k->dev, &host, e))
         return false;
     if (loses_deadlines(k))
-        host.word[FEAT_TSCDL >> 6] &= ~BIT(FEAT_TSCDL & 63);
+        without(&host, FEAT_TSCDL);
     for (unsigned i = 0; i < 2; i++)
         lacks.word[i] = k->vcpu[0].c->features.word[i] & ~host.word[i];
     if (!(lacks.word[0] | lacks.word[1]))
@@ -168,14 +182,15 @@ static bool fit_features(struct kvm_vm *k, bool fresh, struct err *e)
     return true;
 }
 
-/* The kernel's counter runs at the host's rate, unless the processor can scale it. */
+/* The kernel's counter runs at the host's rate, unless the processor can scale it. (Where it can't,
+ * the kernel would take a higher rate all the same, and make the counter leap at each entry.) */
 static bool fit_tsc(struct kvm_vm *k, bool fresh, struct err *e)
 {
     struct cpu *first = k->vcpu[0].c;
     int khz = ioctl(k->vcpu[0].fd, KVM_GET_TSC_KHZ, 0);
     uint64_t hz = khz > 0 ? (uint64_t)khz * 1000 : first->tsc_hz, want = first->tsc_hz;
     uint64_t off = hz > want ? hz - want : want - hz;
-    bool scaled = off != 0;
+    bool scaled = off != 0 && ioctl(k->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
     for (unsigned i = 0; i < k->count && scaled; i++)
         scaled = ioctl(k->vcpu[i].fd, KVM_SET_TSC_KHZ, (unsigned long)(want / 1000)) >= 0;
     if (scaled || off <= want / 1000)

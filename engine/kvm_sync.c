@@ -83,9 +83,14 @@ static bool set_msrs(struct kvm_vcpu *v, uint32_t *failed)
     return false;
 }
 
+/* A value within a second of what the kernel expects, or 0, it takes for an attempt to make the
+ * CPUs' counters agree, and goes on with the count that it has: one far away comes first. */
 void kvm_load_tsc(struct kvm_vcpu *v)
 {
-    struct msr_list l = {.nmsrs = 1, .entry = {{.index = MSR_TSC, .data = cpu_tsc(v->c)}}};
+    uint64_t tsc = cpu_tsc(v->c), is = tsc ? tsc : 1;
+    struct msr_list l = {
+        .nmsrs = 2,
+        .entry = {{.index = MSR_TSC, .data = is + BIT(44)}, {.index = MSR_TSC, .data = is}}};
     kvm_call(v->fd, KVM_SET_MSRS, &l);
 }
 
