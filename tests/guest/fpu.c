@@ -113,6 +113,8 @@ static bool on_irq13(void)
     return true;
 }
 
+#define NO_FERR "SDM 3C A.7: CR0.NE is 1 in VMX operation; and nobody listens to SVM's FERR#"
+
 static void x87_errors(void)
 {
     struct code c;
@@ -210,7 +212,9 @@ static void x87_errors(void)
     hooks[0x2d] = on_irq13;
     irqs = 0;
     with(c, 0);
+    not_virtualised(NO_FERR);
     done("NE 0: no #MF");
+    not_virtualised(NO_FERR);
     differs("SDM 3A 9.2.2: FERR# at the next waiting instruction");
     same("NE 0: IRQ 13", irqs, 1);
     outb(0x21, 0xff);

@@ -16,7 +16,7 @@ extern uint32_t start_info;
 uint32_t start_info; /* physical address, from EBX at the start */
 
 static unsigned count, failed;
-static const char *section;
+static const char *section, *missing;
 
 void *memset(void *p, int v, word n);
 void *memset(void *p, int v, word n)
@@ -89,20 +89,36 @@ static void begin(bool ok, const char *name)
     failed += !ok;
 }
 
+static void excuse(const char *whose, const char *text)
+{
+    if (!text)
+        return;
+    print(whose);
+    print(text);
+    print("]");
+}
+
+static void forget(void)
+{
+    section = missing = 0;
+}
+
 static void end(void)
 {
-    if (section) {
-        print(" [qemu: ");
-        print(section);
-        print("]");
-    }
-    section = 0;
+    excuse(" [qemu: ", section);
+    excuse(" [kvm: ", missing);
+    forget();
     print("\r\n");
 }
 
 void differs(const char *text)
 {
     section = text;
+}
+
+void not_virtualised(const char *text)
+{
+    missing = text;
 }
 
 void same(const char *name, uint64_t is, uint64_t want)
@@ -159,7 +175,7 @@ void skip(const char *name, const char *why)
     print(": ");
     print(why);
     print("\r\n");
-    section = 0;
+    forget();
 }
 
 bool is_tcg(void)

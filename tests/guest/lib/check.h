@@ -11,7 +11,8 @@
  * It prints "ok N name" or "FAIL N name: got … want …" on COM1. A piece ends by an exception, or
  * by the INT 0xff that CODE puts at its end (vector DONE). Its state at that moment is in `got`.
  *
- * differs("SDM …") before a check says that QEMU (TCG) is known not to do what that section asks.
+ * differs("SDM …") before a check says that QEMU (TCG) is known not to do what that section asks;
+ * not_virtualised("…") that KVM does not do it where the processor virtualises, and why.
  * One CPU runs checks at a time. */
 #ifndef CHECK_H
 #define CHECK_H
@@ -120,6 +121,8 @@ void done(const char *name);
 void skip(const char *name, const char *why);
 /* The next check: QEMU's TCG is wrong by this section. */
 void differs(const char *section);
+/* The next check: a guest on VMX or SVM can't have it from Linux's KVM, for this reason. */
+void not_virtualised(const char *why);
 bool is_tcg(void);                       /* for what QEMU would not survive */
 void note(const char *text, uint64_t v); /* a line for people */
 _Noreturn void finish(void);             /* end early; checks() may simply return */
