@@ -381,7 +381,7 @@ static bool load(struct kvm_vcpu *v, struct err *e)
     struct kvm_vm *k = v->vm;
     if (!k->chips)
         return v->loaded || kvm_load(v, e);
-    if (k->live && k->pit && k->pit_off != k->chips->pit_off)
+    if (k->live && (kvm_pit_wanted(k) || (k->pit && k->pit_off != k->chips->pit_off)))
         kvm_chips_out(k);
     if (k->live)
         return true;
@@ -577,7 +577,9 @@ static bool open_vm(struct kvm_vm *k, struct err *e)
     if (k->fd < 0)
         return err_set(e, ERR_UNSUPPORTED, "KVM makes no machine: %s", strerror(errno));
     k->emulates = kvm_emulates();
-    if (!needs(k, e) || !kvm_chips_make(k, e) || !keep_msrs(k, e))
+    /* in this order: the filter of MSRs waits for readers of a list, 10 ms and more where other
+     * such lists have just changed, which making interrupt controllers does */
+    if (!needs(k, e) || !kvm_chips_choose(k, e) || !keep_msrs(k, e) || !kvm_chips_make(k, e))
         return false;
     k->sregs2 = capable(k, KVM_CAP_SREGS2);
     int ring = ioctl(k->fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);

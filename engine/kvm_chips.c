@@ -67,7 +67,13 @@ bool kvm_chips_route(struct kvm_vm *k, const struct kvm_irq_routing_entry *more,
     return kvm_call(k->fd, KVM_SET_GSI_ROUTING, &r) >= 0;
 }
 
-bool kvm_chips_make(struct kvm_vm *k, struct err *e)
+static bool lacks_chips(struct err *e)
+{
+    return err_set(e, ERR_UNSUPPORTED,
+                   "this kernel's KVM has no interrupt controllers for ishi: --irqchip ishi");
+}
+
+bool kvm_chips_choose(struct kvm_vm *k, struct err *e)
 {
     struct irq_chips *chips = k->vcpu[0].c->chips;
     static const long need[] = {KVM_CAP_IRQCHIP, KVM_CAP_IRQ_ROUTING, KVM_CAP_MP_STATE,
@@ -82,12 +88,17 @@ bool kvm_chips_make(struct kvm_vm *k, struct err *e)
     if (!threads)
         return err_set(e, ERR_INVALID,
                        "--irqchip kernel: CPUs wait in the kernel, and so need --sched parallel");
-    if (!can || ioctl(k->fd, KVM_CREATE_IRQCHIP, 0) < 0 || !kvm_chips_route(k, NULL, 0))
-        return err_set(e, ERR_UNSUPPORTED,
-                       "this kernel's KVM has no interrupt controllers for ishi: --irqchip ishi");
-    k->chips = chips;
-    chips->kernels = true;
-    kvm_pit_make(k);
+    k->chips = can ? chips : NULL;
+    return can || lacks_chips(e);
+}
+
+bool kvm_chips_make(struct kvm_vm *k, struct err *e)
+{
+    if (!k->chips)
+        return true;
+    if (ioctl(k->fd, KVM_CREATE_IRQCHIP, 0) < 0 || !kvm_chips_route(k, NULL, 0))
+        return lacks_chips(e);
+    k->chips->kernels = true;
     return true;
 }
 
@@ -163,6 +174,8 @@ bool kvm_chips_ready(const struct kvm_vm *k)
 bool kvm_chips_in(struct kvm_vm *k, struct err *e)
 {
     bool ok = true;
+    if (kvm_pit_wanted(k))
+        kvm_pit_make(k);
     if (k->pit)
         i8254_pause(k->chips->pit);
     kvm_load_tsc(&k->vcpu[0]); /* the others' are near, and so agree with it */

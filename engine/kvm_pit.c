@@ -219,11 +219,17 @@ void kvm_pit_to(struct i8254 *p, uint64_t ns, const struct kvm_pit_state2 *was,
 
 /* --- in the kernel ---------------------------------------------------------------------------- */
 
+bool kvm_pit_wanted(const struct kvm_vm *k)
+{
+    return !k->pit && !k->pit_asked && k->chips->pit->s.touched;
+}
+
 void kvm_pit_make(struct kvm_vm *k)
 {
     static const long need[] = {KVM_CAP_PIT2, KVM_CAP_PIT_STATE2, KVM_CAP_REINJECT_CONTROL};
     const struct kvm_pit_config config = {.flags = KVM_PIT_SPEAKER_DUMMY};
     const struct kvm_reinject_control as_ours = {.pit_reinject = 0};
+    k->pit_asked = true;
     for (size_t i = 0; i < ARRAY_LEN(need); i++)
         if (ioctl(k->fd, KVM_CHECK_EXTENSION, need[i]) <= 0)
             return;

@@ -85,6 +85,7 @@ struct kvm_vm {
     bool live;               /* the kernel's are the true ones */
     /* And its interval timer: kvm_pit.c. */
     bool pit;          /* goes with them */
+    bool pit_asked;    /* the kernel was, for one */
     bool pit_off;      /* the kernel was told so: chips->pit_off */
     uint64_t pit_owed; /* ticks of channel 0 that got lost between the two */
     /* As the kernel got it, and as it was when it stopped; channel 0's count_load_time is the
@@ -155,9 +156,12 @@ void kvm_lapic_expired(struct kvm_lapic_state *k, const struct kvm_lapic_state *
 void kvm_pit_from(const struct i8254 *p, uint64_t ns, struct kvm_pit_state2 *k);
 void kvm_pit_to(struct i8254 *p, uint64_t ns, const struct kvm_pit_state2 *was,
                 const struct kvm_pit_state2 *k, bool came);
-/* Has the kernel make one, where it can; gives it ours, paused, after the interrupt controllers;
- * stops it, before these are taken back, so that its ticks have arrived there, and may wait for
- * one, 75 ms at most; takes it back. */
+/* A guest uses ours, and the kernel was not yet asked for one: to make it takes longer than all
+ * else at the start of a machine (KVM_REINJECT_CONTROL waits 10 ms and more for readers of a list),
+ * and many a guest never looks at it. Has the kernel make one, where it can; gives it ours, paused,
+ * after the interrupt controllers; stops it, before these are taken back, so that its ticks have
+ * arrived there, and may wait for one, 75 ms at most; takes it back. */
+bool kvm_pit_wanted(const struct kvm_vm *k);
 void kvm_pit_make(struct kvm_vm *k);
 bool kvm_pit_in(struct kvm_vm *k);
 void kvm_pit_stop(struct kvm_vm *k);
@@ -167,7 +171,9 @@ void kvm_pit_out(struct kvm_vm *k);
  * deadline would pass once more, and where the timer's mode changes, the kernel drops the count. */
 bool kvm_lapic_set(int fd, const struct kvm_lapic_state *state, uint64_t deadline);
 
-/* Before CPUs are made: the kernel's interrupt controllers, where they are wanted. */
+/* Before CPUs are made: whether the kernel's interrupt controllers are wanted (`chips`, then), and
+ * these. */
+bool kvm_chips_choose(struct kvm_vm *k, struct err *e);
 bool kvm_chips_make(struct kvm_vm *k, struct err *e);
 /* Drives an input of the kernel's controllers; `k` is a struct kvm_vm. */
 void kvm_chips_input(void *k, enum chips_input to, unsigned n, bool level);
