@@ -577,9 +577,10 @@ static bool open_vm(struct kvm_vm *k, struct err *e)
     if (k->fd < 0)
         return err_set(e, ERR_UNSUPPORTED, "KVM makes no machine: %s", strerror(errno));
     k->emulates = kvm_emulates();
-    /* in this order: the filter of MSRs waits for readers of a list, 10 ms and more where other
-     * such lists have just changed, which making interrupt controllers does */
-    if (!needs(k, e) || !kvm_chips_choose(k, e) || !keep_msrs(k, e) || !kvm_chips_make(k, e))
+    /* in this order: the filter of MSRs and the slots wait for readers of lists, 10 ms and more
+     * where other such lists have just changed, which making interrupt controllers does */
+    if (!needs(k, e) || !kvm_chips_choose(k, e) || !keep_msrs(k, e) || !kvm_map(k, e) ||
+        !kvm_chips_make(k, e))
         return false;
     k->sregs2 = capable(k, KVM_CAP_SREGS2);
     int ring = ioctl(k->fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
@@ -632,7 +633,7 @@ static bool build(struct kvm_vm *k, struct cpu **cpus, struct err *e)
         if (!new_vcpu(&k->vcpu[i], e))
             return false;
     }
-    return kvm_fit(k, e) && kvm_map(k, e);
+    return kvm_fit(k, e);
 }
 
 static bool join(struct cpu **cpus, unsigned n, struct err *e)

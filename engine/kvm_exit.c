@@ -64,6 +64,7 @@ static void memory(struct kvm_vcpu *v)
     uint64_t paddr = run->mmio.phys_addr, value;
     uint8_t *p = run->mmio.data;
     bool apic = is_apic(c, paddr);
+    kvm_map_devices(v->vm, paddr);
     for (unsigned left = min_u64(run->mmio.len, 8), n; left; left -= n, paddr += n, p += n) {
         n = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
         value = 0;

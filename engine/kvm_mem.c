@@ -49,8 +49,24 @@ static void add_ram(struct map *m, const struct bus *b, uint64_t start, uint64_t
     }
 }
 
-static void describe(struct map *m, const struct bus *b)
+/* Memory of a device's, in the hole below 4 GiB. */
+static bool on_device(const struct region *r)
 {
+    return r->host && !r->rom && r->base >= PCI_HOLE && r->base < PCI_HOLE_END;
+}
+
+void kvm_map_devices(struct kvm_vm *k, uint64_t paddr)
+{
+    for (unsigned i = 0; i < k->bus->region_count[BUS_MEM] && !k->maps_devices; i++) {
+        const struct region *r = k->bus->region[BUS_MEM][i];
+        if (on_device(r) && paddr - r->base < r->size)
+            k->maps_devices = k->remapped = true;
+    }
+}
+
+static void describe(struct map *m, const struct kvm_vm *k)
+{
+    const struct bus *b = k->bus;
     uint64_t low = bus_ram_low(b), high = bus_ram_high(b);
     m->count = 0;
     m->full = false;
@@ -59,7 +75,7 @@ static void describe(struct map *m, const struct bus *b)
     for (unsigned i = 0; i < b->region_count[BUS_MEM]; i++) {
         const struct region *r = b->region[BUS_MEM][i];
         bool over_ram = r->base < low || (r->base >= PCI_HOLE_END && r->base - PCI_HOLE_END < high);
-        if (r->host && !over_ram)
+        if (r->host && !over_ram && (k->maps_devices || !on_device(r)))
             add(m, r->base, r->size, r->host, r->rom);
     }
 }
@@ -181,7 +197,7 @@ bool kvm_map(struct kvm_vm *k, struct err *e)
     kvm_written(k); /* a slot that goes takes its log with it */
     if (!set_logs(k, e))
         return false;
-    describe(&m, k->bus);
+    describe(&m, k);
     if (m.full)
         return err_set(e, ERR_NO_SPACE, "the memory map has more than %d pieces", KVM_SLOTS);
     for (i = 0; i < KVM_SLOTS; i++) {

@@ -75,6 +75,7 @@ struct kvm_vm {
     unsigned zone_count;
     unsigned ring_page; /* where the collected writes are: pages from kvm_vcpu.run; 0: nowhere */
     bool remapped;      /* the bus's map changed since the slots were made */
+    bool maps_devices;  /* devices' memory has slots, too */
     bool collects;      /* the zones are as it says, too */
     bool sregs2;        /* KVM_CAP_SREGS2 */
     bool emulates;      /* kvm_emulates() */
@@ -201,6 +202,9 @@ void kvm_store_tsc(struct kvm_vcpu *v);
 
 /* kvm_mem.c: makes the kernel's slots what the bus's map says. */
 bool kvm_map(struct kvm_vm *k, struct err *e);
+/* An access to `paddr` has left the guest: the memory of devices gets its slots at the first, as
+ * that may take longer than the rest of a machine's start, and many a guest never looks at it. */
+void kvm_map_devices(struct kvm_vm *k, uint64_t paddr);
 /* Marks in the bus what the kernel has noted of writes. */
 void kvm_written(struct kvm_vm *k);
 /* And its zones and doorbells, after that and as late as can be: a slot that comes next waits for
