@@ -3,6 +3,7 @@
 #include "engine/kvm_vm.h"
 
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cpu/debug.h"
@@ -280,6 +281,39 @@ static void test_shadow(void **state)
     machine_free(m);
 }
 
+static uint64_t monotonic(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* A time-stamp counter that is written goes on from there, be it near to what it was or far. (Where
+ * the kernel emulates, its guests may have the host's, whatever is written.) */
+static void test_tsc(void **state)
+{
+    struct err e;
+    if (!usable() || kvm_emulates())
+        skip();
+    struct machine *m = machine_new("v3");
+    struct cpu *c = &m->c;
+    assert_true(engine_kvm.join(&c, 1, &e));
+    assert_true(kvm_load(c->vcpu, &e));
+    const uint64_t far = BIT(50), half = c->tsc_hz / 2;
+    const uint64_t row[] = {far, far - half, far + half, 12345, 1, half};
+    for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+        c->s.tsc_offset += row[i] - cpu_tsc(c);
+        uint64_t begin = monotonic();
+        kvm_load_tsc(c->vcpu);
+        c->s.tsc_offset = 0; /* forgotten here */
+        kvm_store_tsc(c->vcpu);
+        uint64_t most = mul_div_u64(monotonic() - begin, c->tsc_hz, NS_PER_S);
+        assert_in_range(cpu_tsc(c), row[i], row[i] + most + most / 64 + 1000);
+    }
+    engine_kvm.part(&c, 1);
+    machine_free(m);
+}
+
 /* A loop that writes memory, and its end by HLT. */
 static void test_run(void **state)
 {
@@ -404,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_pure),   cmocka_unit_test(test_pdpte),  cmocka_unit_test(test_absent),
         cmocka_unit_test(test_kernel), cmocka_unit_test(test_shadow), cmocka_unit_test(test_run),
         cmocka_unit_test(test_nmi),    cmocka_unit_test(test_stops),  cmocka_unit_test(test_posted),
+        cmocka_unit_test(test_tsc),
     };
     return RUN(tests);
 }
