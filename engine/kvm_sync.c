@@ -237,9 +237,10 @@ void kvm_store(struct kvm_vcpu *v)
         c->s.nmi_pending = 1;
         cpu_request(c, REQ_NMI);
     }
-    c->s.shadow = events.interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS ? SHADOW_MOVSS
-                  : events.interrupt.shadow                           ? SHADOW_STI
-                                                                      : 0;
+    /* SVM knows one kind only, which the kernel calls both: STI's holds back less */
+    c->s.shadow = events.interrupt.shadow == KVM_X86_SHADOW_INT_MOV_SS ? SHADOW_MOVSS
+                  : events.interrupt.shadow                            ? SHADOW_STI
+                                                                       : 0;
     c->s.shadow_at = c->s.icount;
     c->s.stepping = 0;
     c->s.pending_db = 0;
