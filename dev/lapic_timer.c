@@ -70,18 +70,28 @@ static uint64_t deadline_ns(const struct lapic *l, uint64_t now)
     return now + mul_div_u64(left, NS_PER_S, l->cpu.tsc_hz) + 1;
 }
 
-void lapic_timer_arm(struct lapic *l)
+/* `now` is the moment at which the count was set, where it was: a later one may be behind its end.
+ * A count that ended unnoticed is still due. */
+static void arm_at(struct lapic *l, uint64_t now)
 {
-    uint64_t now = clock_now(l->clock), at;
+    bool masked = l->s.lvt[LVT_TIMER] & MASKED;
+    uint64_t at;
     if (mode(l) == DEADLINE) {
         at = deadline_ns(l, now);
     } else {
-        at = l->s.lvt[LVT_TIMER] & MASKED ? CLOCK_NEVER : next_expiry(l, now);
+        at = masked ? CLOCK_NEVER : next_expiry(l, now);
         if (mode(l) == PERIODIC)
             at = max_u64(at, now + MIN_PERIOD_NS);
+        else if (at == CLOCK_NEVER && !masked && l->s.timer_at <= now)
+            at = l->s.timer_at;
     }
     l->s.timer_at = at;
     timer_set(&l->timer, at);
+}
+
+void lapic_timer_arm(struct lapic *l)
+{
+    arm_at(l, clock_now(l->clock));
 }
 
 static void fire(void *opaque)
@@ -96,6 +106,7 @@ static void fire(void *opaque)
         l->s.tsc_deadline = 0;
     }
     lapic_timer_interrupt(l);
+    l->s.timer_at = CLOCK_NEVER;
     lapic_timer_arm(l);
 }
 
@@ -106,6 +117,7 @@ void lapic_timer_mode(struct lapic *l, uint32_t old)
     if ((old ^ s->lvt[LVT_TIMER]) & DEADLINE) {
         s->tsc_deadline = 0;
         s->timer_initial = s->timer_count = 0;
+        s->timer_at = CLOCK_NEVER;
     } else if ((old ^ s->lvt[LVT_TIMER]) & PERIODIC) {
         /* It counts on from where it is; a one-shot count that ended stays 0. */
         uint32_t new = s->lvt[LVT_TIMER], left;
@@ -124,7 +136,8 @@ void lapic_timer_start(struct lapic *l, uint32_t initial)
         return;
     l->s.timer_initial = l->s.timer_count = initial;
     l->s.timer_start = clock_now(l->clock);
-    lapic_timer_arm(l);
+    l->s.timer_at = CLOCK_NEVER;
+    arm_at(l, l->s.timer_start);
 }
 
 void lapic_timer_put(struct lapic *l, uint32_t initial, uint32_t count)
@@ -132,16 +145,27 @@ void lapic_timer_put(struct lapic *l, uint32_t initial, uint32_t count)
     l->s.timer_initial = initial;
     l->s.timer_count = count;
     l->s.timer_start = count || mode(l) == PERIODIC ? clock_now(l->clock) : STOPPED;
+    l->s.timer_at = CLOCK_NEVER;
+    arm_at(l, min_u64(l->s.timer_start, clock_now(l->clock)));
+}
+
+void lapic_timer_go_on(struct lapic *l)
+{
+    if (mode(l) == DEADLINE)
+        lapic_timer_arm(l);
+    else
+        timer_set(&l->timer, l->s.timer_at);
 }
 
 void lapic_timer_divide(struct lapic *l, uint32_t divide)
 {
+    uint64_t now = clock_now(l->clock);
     uint32_t left = lapic_timer_current(l);
     l->s.timer_count = left;
     if (l->s.timer_start != STOPPED)
-        l->s.timer_start = clock_now(l->clock);
+        l->s.timer_start = now;
     l->s.timer_divide = divide;
-    lapic_timer_arm(l);
+    arm_at(l, now);
 }
 
 uint64_t lapic_timer_deadline(const struct lapic *l)

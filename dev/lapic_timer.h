@@ -20,6 +20,9 @@ void lapic_timer_divide(struct lapic *l, uint32_t divide);
 uint32_t lapic_timer_current(const struct lapic *l);
 /* What the counter and its initial count are now; the mode is in the LVT register already. */
 void lapic_timer_put(struct lapic *l, uint32_t initial, uint32_t count);
+/* Some time after that: waits for the end of that count, be it past, or for the deadline, which the
+ * time-stamp counter may have moved meanwhile. */
+void lapic_timer_go_on(struct lapic *l);
 /* IA32_TSC_DEADLINE. */
 uint64_t lapic_timer_deadline(const struct lapic *l);
 void lapic_timer_set_deadline(struct lapic *l, uint64_t tsc);

@@ -305,7 +305,7 @@ static void restart(struct kvm_vm *k)
     for (unsigned i = 0; i < k->count; i++)
         c->apics->lapic[i]->s.lint[0] = intr; /* no edge: it was so before */
     for (unsigned i = 0; i < k->count; i++)
-        lapic_timer_arm(c->apics->lapic[i]);
+        lapic_timer_go_on(c->apics->lapic[i]);
     i8259_restore(c->pic);
     for (unsigned i = 0; i < k->count; i++)
         lapic_lint(c->apics->lapic[i], 0, intr); /* tells the CPU what waits */

@@ -246,6 +246,38 @@ static void test_timer_one_shot(void **state)
     assert_int_equal(clk.next, CLOCK_NEVER);
 }
 
+static uint64_t hasty(void *opaque)
+{
+    return dev_time += 2000;
+}
+
+/* A count that is over before its expiry is waited for, or that ended while nobody looked at the
+ * clock, expires all the same; one that ended behind a mask does not. */
+static void test_timer_late(void **state)
+{
+    clk.source = hasty;
+    wr(0, 0x3e0, 0xb);
+    wr(0, 0x320, 0x40);
+    for (unsigned i = 0; i < 2; i++) {
+        wr(0, 0x380, 1000);
+        if (i) /* the vector changes meanwhile */
+            wr(0, 0x320, 0x41);
+        clock_run(&clk);
+        assert_int_equal(lapic_ack(&apic[0]), 0x40 + i);
+        wr(0, 0xb0, 0);
+        clock_run(&clk);
+        assert_false(cpu[0].intr);
+    }
+    wr(0, 0x320, 0x10040);
+    wr(0, 0x380, 1000);
+    clock_run(&clk);
+    wr(0, 0x320, 0x40);
+    clock_run(&clk);
+    assert_false(cpu[0].intr);
+    wr(0, 0x380, 0);
+    assert_int_equal(clk.next, CLOCK_NEVER);
+}
+
 static void test_timer_periodic(void **state)
 {
     unsigned n = 0;
@@ -501,6 +533,7 @@ int main(void)
         cmocka_unit_test_setup(test_logical_destinations, setup),
         cmocka_unit_test_setup(test_x2apic, setup),
         cmocka_unit_test_setup(test_timer_one_shot, setup),
+        cmocka_unit_test_setup(test_timer_late, setup),
         cmocka_unit_test_setup(test_timer_periodic, setup),
         cmocka_unit_test_setup(test_timer_deadline, setup),
         cmocka_unit_test_setup(test_virtual_wire_and_pins, setup),
