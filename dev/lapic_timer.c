@@ -113,6 +113,7 @@ static void fire(void *opaque)
 void lapic_timer_mode(struct lapic *l, uint32_t old)
 {
     struct lapic_state *s = &l->s;
+    uint64_t now = clock_now(l->clock);
     /* Into or out of TSC-deadline mode the timer is disarmed (SDM 3A 11.5.4.1). */
     if ((old ^ s->lvt[LVT_TIMER]) & DEADLINE) {
         s->tsc_deadline = 0;
@@ -125,9 +126,9 @@ void lapic_timer_mode(struct lapic *l, uint32_t old)
         left = lapic_timer_current(l);
         s->lvt[LVT_TIMER] = new;
         s->timer_count = left;
-        s->timer_start = left ? clock_now(l->clock) : STOPPED;
+        s->timer_start = left ? now : STOPPED;
     }
-    lapic_timer_arm(l);
+    arm_at(l, now);
 }
 
 void lapic_timer_start(struct lapic *l, uint32_t initial)
@@ -147,14 +148,6 @@ void lapic_timer_put(struct lapic *l, uint32_t initial, uint32_t count)
     l->s.timer_start = count || mode(l) == PERIODIC ? clock_now(l->clock) : STOPPED;
     l->s.timer_at = CLOCK_NEVER;
     arm_at(l, min_u64(l->s.timer_start, clock_now(l->clock)));
-}
-
-void lapic_timer_go_on(struct lapic *l)
-{
-    if (mode(l) == DEADLINE)
-        lapic_timer_arm(l);
-    else
-        timer_set(&l->timer, l->s.timer_at);
 }
 
 void lapic_timer_divide(struct lapic *l, uint32_t divide)
@@ -194,6 +187,14 @@ void lapic_timer_restore(struct lapic *l)
     if (l->s.timer_start != STOPPED && l->s.timer_start > now)
         l->s.timer_start = now;
     timer_set(&l->timer, l->s.timer_at);
+}
+
+void lapic_timer_go_on(struct lapic *l)
+{
+    if (mode(l) == DEADLINE)
+        lapic_timer_arm(l);
+    else
+        lapic_timer_restore(l);
 }
 
 void lapic_timer_init(struct lapic *l)

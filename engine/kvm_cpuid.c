@@ -1,5 +1,4 @@
 /* What CPUID says: the model's answers, the same as on the other engines. */
-#include <cpuid.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 
 #include "cpu/cpuid.h"
 #include "engine/kvm_vm.h"
+#include "jit/vec.h"
 
 #define HOST_ENTRIES 256
 
@@ -107,15 +107,10 @@ static void without(struct isa_features *f, unsigned n)
     f->word[n >> 6] &= ~BIT(n & 63);
 }
 
-static bool host_umip(void)
-{
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c >> 2 & 1);
-}
-
 bool kvm_features(int dev, struct isa_features *f, struct err *e)
 {
     const struct isa_feature_info *at = isa_feature_info;
+    struct isa_features host;
     struct kvm_cpuid2 *l = xcalloc(1, sizeof *l + HOST_ENTRIES * sizeof l->entries[0]);
     l->nent = HOST_ENTRIES;
     *f = (struct isa_features){{0, 0}};
@@ -135,7 +130,8 @@ bool kvm_features(int dev, struct isa_features *f, struct err *e)
     }
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         add_feature(f, ours[i]);
-    if (!host_umip()) /* the kernel stands in for it, but SMSW gets through */
+    vec_host(&host);
+    if (!isa_has(&host, FEAT_UMIP)) /* the kernel stands in for it, but SMSW gets through */
         without(f, FEAT_UMIP);
     free(l);
     return true;

@@ -3,6 +3,7 @@
 #define ISHI_TESTS_CPU_MACHINE_H
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "cpu/cpuid.h"
 #include "cpu/debug.h"
@@ -28,6 +29,14 @@
 #define SEL_TSS    0x28
 #define SEL_CODE64 0x38 /* 0x30 is the TSS's upper half in long mode */
 #define SEL_FREE   0x40 /* 0x40.. are the test's own */
+
+/* ns of the host's clock. */
+static inline uint64_t monotonic(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
 
 struct machine {
     struct cpu c;

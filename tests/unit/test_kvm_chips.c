@@ -691,13 +691,6 @@ static void test_pit_in_the_kernel(void **state)
     pit_vm_free(&m);
 }
 
-static uint64_t monotonic(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
 /* A one-shot that is there while it runs out, or before or after, ticks once, and not again while
  * it goes to and fro. */
 static void test_pit_kernel_one_shot(void **state)
